@@ -1,0 +1,268 @@
+"""The layer without a server: channels and groups of one process."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from fast_channels import names
+from fast_channels.exceptions import ChannelFull, ForeignChannelError, MessageTooLarge
+from fast_channels.layers.base import BaseChannelLayer, LayerStatistics, require_dict
+from fast_channels.layers.local import LocalChannels, check_overflow_policy
+from fast_channels.layers.mailbox import SKIPPED, Counters, Mailbox
+from fast_channels.layers.reader import ChannelReader
+from fast_channels.serializers import MsgPackSerializer
+from fast_channels.type_defs import ChannelCapacityDict, OverflowPolicy
+
+__all__ = ["InMemoryChannelLayer"]
+
+Value = TypeVar("Value")
+
+NEVER = float("inf")
+
+Entry = tuple[float, bytes]
+"""When the message expires (on the monotonic clock), and the message."""
+
+
+class InMemoryChannelLayer(BaseChannelLayer):
+    """Channels and groups of this process, for development, tests and applications of one process.
+
+    A message comes out as it would over the wire: encoded at the send, decoded for each receiver. Any number of event loops
+    and threads may use one layer; a message wakes its receiver in the receiver's loop.
+
+    Delivery is at most once and ends with the process. `send` to a full channel raises `ChannelFull`; a group's message is
+    dropped (or what `overflow` says) for the member that is full, alone.
+
+    Args:
+        expiry: seconds after which a message that nobody received is dropped.
+        group_expiry: seconds after which a channel on which nobody received anything loses its memberships.
+        capacity: messages that a channel holds.
+        channel_capacity: globs or compiled patterns with capacities of their own; the first that matches wins.
+        overflow: what a group's message does to a member that is full: `drop_newest` (it is dropped), `drop_oldest` (it takes the
+            place of the oldest), `close` (the channel is emptied and its receiver gets `MailboxOverflow`).
+    """
+
+    def __init__(
+        self,
+        expiry: float = 60,
+        group_expiry: float = 86400,
+        capacity: int = 100,
+        channel_capacity: ChannelCapacityDict | None = None,
+        *,
+        overflow: OverflowPolicy = "drop_newest",
+    ) -> None:
+        super().__init__(expiry=expiry, capacity=capacity, channel_capacity=channel_capacity)
+        check_overflow_policy(overflow)
+        self.group_expiry = group_expiry
+        self.client_prefix = uuid4().hex
+        self._serializer = MsgPackSerializer()
+        self._counters = Counters()
+        self._local = LocalChannels(self._decode, self.get_capacity, overflow, self._counters)
+        self._lock = threading.RLock()  # held while names change; again by a log handler that sends through the layer
+
+    def __repr__(self) -> str:
+        return f"<InMemoryChannelLayer: {len(self._local.mailboxes)} channels, {len(self._local.groups)} groups>"
+
+    # Sending and receiving
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        names.check_channel_name(channel)
+        entry = self._entry(message)
+        with self._lock:
+            mailbox = self._local.mailboxes.get(channel)
+            if mailbox is None:
+                if names.is_specific(channel):
+                    self._counters.drop("channel_gone")
+                    return
+                mailbox = self._open(channel)
+            if len(mailbox) >= mailbox.capacity:
+                self._drop_expired(mailbox)
+                if len(mailbox) >= mailbox.capacity:
+                    raise ChannelFull(channel=channel, capacity=mailbox.capacity)
+            mailbox.put(entry)
+        self._counters.sent += 1
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        mailbox = self._receiving(channel)
+        try:
+            message: dict[str, Any] = await mailbox.receive()
+        finally:
+            self._retire(mailbox)
+        return message
+
+    async def new_channel(self, prefix: str = "specific") -> str:
+        channel = names.specific_name(prefix, self.client_prefix, os.urandom(8).hex())
+        names.check_channel_name(channel)
+        with self._lock:
+            self._open(channel)
+        return channel
+
+    async def release_channel(self, channel: str) -> None:
+        names.check_channel_name(channel)
+        with self._lock:
+            self._local.release(channel)
+
+    # Groups
+
+    async def group_add(self, group: str, channel: str) -> None:
+        names.check_group_name(group)
+        names.check_channel_name(channel)
+        with self._lock:
+            mailbox = self._local.mailboxes.get(channel)
+            if mailbox is None:
+                if names.is_specific(channel):
+                    return  # it was released, or this process never made it
+                mailbox = self._open(channel)
+            self._local.join(group, mailbox)
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        names.check_group_name(group)
+        names.check_channel_name(channel)
+        with self._lock:
+            self._local.leave(group, channel)
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        names.check_group_name(group)
+        entry = self._entry(message)
+        with self._lock:
+            self._local.deliver_group(group, entry)
+        self._counters.group_sent += 1
+
+    # Life
+
+    async def flush(self) -> None:
+        with self._lock:
+            self._local.clear()
+
+    async def close(self) -> None:
+        await self.flush()
+
+    # Looking
+
+    def statistics(self) -> LayerStatistics:
+        counters = self._counters
+        return LayerStatistics(counters.sent, counters.group_sent, counters.received, dict(counters.dropped))
+
+    async def inspect(self) -> dict[str, Any]:
+        return {
+            "layer": "in-memory",
+            "channels": {channel: len(messages) for channel, messages in self.channels.items()},
+            "groups": {group: list(members) for group, members in self.groups.items()},
+        }
+
+    @property
+    def channels(self) -> Mapping[str, list[dict[str, Any]]]:
+        """The messages that wait, by channel: a live view that lists a channel while a message waits in it."""
+        return _View(self._waiting)
+
+    @property
+    def groups(self) -> Mapping[str, dict[str, float]]:
+        """The members of each group, with when they last received (monotonic seconds): a live view."""
+        return _View(self._members)
+
+    def _waiting(self) -> dict[str, list[dict[str, Any]]]:
+        mailboxes = tuple(self._local.mailboxes.items())
+        for _, mailbox in mailboxes:
+            self._drop_expired(mailbox)
+        return {channel: mailbox.peek() for channel, mailbox in mailboxes if mailbox}
+
+    def _members(self) -> dict[str, dict[str, float]]:
+        return {
+            name: {mailbox.channel: mailbox.touched for mailbox in group.mailboxes}
+            for name, group in tuple(self._local.groups.items())
+        }
+
+    # What consumers and workers use
+
+    def reader(self, channel: str) -> ChannelReader:
+        return self._receiving(channel)
+
+    def _kept_for_return(self, message: dict[str, Any]) -> Entry:
+        return NEVER, self._serializer.serialize(message)
+
+    def _give_back(self, channel: str, kept: Entry) -> None:
+        with self._lock:
+            self._open(channel).put_back(kept)
+
+    # Entries
+
+    def _entry(self, message: dict[str, Any]) -> Entry:
+        require_dict(message)
+        payload = self._serializer.serialize(message)
+        if len(payload) > self.max_message_size:
+            raise MessageTooLarge(size=len(payload), limit=self.max_message_size)
+        return time.monotonic() + self.expiry, payload
+
+    def _decode(self, entry: Entry) -> Any:
+        expires, payload = entry
+        if expires < time.monotonic():
+            self._counters.drop("expired")
+            return SKIPPED
+        return self._serializer.from_bytes(payload)
+
+    def _drop_expired(self, mailbox: Mailbox) -> None:
+        now = time.monotonic()
+        expired = mailbox.drop_head_while(lambda entry: entry[0] < now)
+        if expired:
+            self._counters.drop("expired", expired)
+
+    # Channels
+
+    def _receiving(self, channel: str) -> Mailbox:
+        names.check_channel_name(channel)
+        if names.is_specific(channel) and names.client_of(channel) != self.client_prefix:
+            raise ForeignChannelError(channel)
+        mailbox = self._local.mailboxes.get(channel)
+        if mailbox is None:
+            with self._lock:
+                mailbox = self._open(channel)
+        mailbox.touched = time.monotonic()
+        return mailbox
+
+    def _open(self, channel: str) -> Mailbox:
+        self._sweep()
+        return self._local.open(channel)
+
+    def _retire(self, mailbox: Mailbox) -> None:
+        """Forget a shared channel in which nothing waits, for which nobody waits, and which is in no group."""
+        if mailbox or mailbox.waiting or mailbox.groups or names.is_specific(mailbox.channel):
+            return
+        with self._lock:
+            if not mailbox and not mailbox.waiting and not mailbox.groups:
+                self._local.mailboxes.pop(mailbox.channel, None)
+
+    def _sweep(self) -> None:
+        """Look at the two channels that were looked at longest ago: what nobody came for does not pile up.
+
+        Each new channel pays for two old ones, so that no call ever goes through all of them.
+        """
+        mailboxes = self._local.mailboxes
+        for channel in [channel for channel, _ in zip(mailboxes, range(2), strict=False)]:
+            mailbox = mailboxes.pop(channel)
+            mailboxes[channel] = mailbox
+            self._drop_expired(mailbox)
+            if not mailbox.waiting and time.monotonic() - mailbox.touched > self.group_expiry:
+                self._local.release(channel)
+            else:
+                self._retire(mailbox)
+
+
+class _View(Mapping[str, Value]):
+    """A dict that is made anew at each look."""
+
+    def __init__(self, look: Callable[[], dict[str, Value]]) -> None:
+        self._look = look
+
+    def __getitem__(self, key: str) -> Value:
+        return self._look()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._look())
+
+    def __len__(self) -> int:
+        return len(self._look())
+
+    def __repr__(self) -> str:
+        return repr(self._look())

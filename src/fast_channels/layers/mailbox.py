@@ -1,0 +1,206 @@
+"""A channel's bounded queue in this process, with what happens when it is full."""
+
+import asyncio
+from asyncio import Future
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from fast_channels.exceptions import MailboxOverflow
+from fast_channels.layers.reader import EMPTY
+from fast_channels.type_defs import OverflowPolicy
+
+__all__ = ["OVERFLOW_POLICIES", "SKIPPED", "Counters", "Mailbox"]
+
+OVERFLOW_POLICIES: Final = ("drop_newest", "drop_oldest", "close")
+
+SKIPPED: Final = object()
+"""What a decoder returns for an entry that must not be handed over (expired, or no message); it has counted it."""
+
+
+class Counters:
+    """What went through the mailboxes of a layer, and what was dropped, by reason."""
+
+    __slots__ = ("dropped", "group_sent", "received", "sent")
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.group_sent = 0
+        self.received = 0
+        self.dropped: dict[str, int] = {}
+
+    def drop(self, reason: str, count: int = 1) -> None:
+        """Count `count` messages dropped for `reason`."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + count
+
+
+class Mailbox:
+    """The messages of one channel that wait for its receivers, at most `capacity` of them, in encoded form.
+
+    It is the channel's `ChannelReader`. An entry is decoded when it is taken, so that every receiver gets its own copy and a
+    message that is dropped costs nothing.
+
+    Cancellation: a waiter that was woken and gives up wakes the next one; entries are only ever removed by `take()`.
+
+    Threads: any thread may `put`; a waiter is woken in its own loop. A waiter is added before the entries are looked at
+    again, and an entry before the waiters are, so that one of the two always sees the other.
+    """
+
+    __slots__ = (
+        "_counters",
+        "_decode",
+        "_entries",
+        "_lost",
+        "_waiters",
+        "capacity",
+        "channel",
+        "full",
+        "groups",
+        "policy",
+        "touched",
+    )
+
+    def __init__(
+        self,
+        channel: str,
+        capacity: int,
+        policy: OverflowPolicy,
+        decode: Callable[[Any], Any],
+        counters: Counters,
+    ) -> None:
+        self.channel = channel
+        self.capacity = capacity
+        self.policy = policy
+        self.groups: set[str] = set()
+        self.full = False
+        """Whether an episode of being full is under way: it ends when an entry finds room again."""
+        self.touched = 0.0
+        """When somebody last received here, on the owner's clock."""
+        self._decode = decode
+        self._counters = counters
+        self._entries: deque[Any] = deque()
+        self._waiters: list[Future[None]] = []
+        self._lost = 0  # what the policy "close" threw away; from then on the mailbox takes nothing
+
+    def __repr__(self) -> str:
+        return f"<Mailbox {self.channel!r}: {len(self._entries)} of {self.capacity}, {len(self._waiters)} waiting>"
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    # Coming in
+
+    def put(self, entry: Any) -> bool:
+        """Queue `entry`; if the mailbox is full, do as the policy says. False if that was so."""
+        entries = self._entries
+        if len(entries) >= self.capacity:
+            return self._overflow(entry)
+        entries.append(entry)
+        self.full = False
+        if self._waiters:
+            self._wake()
+        return True
+
+    def put_back(self, entry: Any) -> None:
+        """Put what was taken back to the head; it was accepted before, so no capacity is asked."""
+        self._entries.appendleft(entry)
+        self._wake()
+
+    def _overflow(self, entry: Any) -> bool:
+        self._counters.drop("over_capacity")
+        if self.policy == "drop_oldest":
+            self._entries.popleft()
+            self._entries.append(entry)
+        elif self.policy == "close" and not self._lost:
+            self._counters.drop("over_capacity", self.clear())
+            self._lost, self.capacity = self.capacity, 0
+            self._wake()
+        return False
+
+    # Going out
+
+    def take(self) -> Any:
+        entries = self._entries
+        while entries:
+            message = self._decode(entries.popleft())
+            if message is not SKIPPED:
+                self._counters.received += 1
+                return message
+        if self._lost:
+            raise MailboxOverflow(self.channel, self._lost)
+        return EMPTY
+
+    async def receive(self) -> Any:
+        """The next message, as soon as there is one."""
+        while (message := self.take()) is EMPTY:
+            waiter = asyncio.get_running_loop().create_future()
+            self.add_waiter(waiter)
+            try:
+                await waiter
+            finally:
+                self.discard_waiter(waiter)
+        return message
+
+    def add_waiter(self, waiter: "Future[None]") -> None:
+        self._waiters.append(waiter)
+        if self._entries or self._lost:
+            self._wake()
+
+    def discard_waiter(self, waiter: "Future[None]") -> None:
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
+        elif self._entries and self._waiters:
+            self._wake()
+
+    def close(self) -> None:
+        """A mailbox outlives its reader; it ends when its channel is released."""
+
+    def drop_head_while(self, stale: Callable[[Any], bool]) -> int:
+        """Drop entries from the head for as long as `stale` says so, and say how many that were."""
+        entries = self._entries
+        dropped = 0
+        while entries and stale(entries[0]):
+            entries.popleft()
+            dropped += 1
+        return dropped
+
+    def peek(self) -> list[Any]:
+        """What is queued, decoded, left where it is."""
+        return [message for entry in tuple(self._entries) if (message := self._decode(entry)) is not SKIPPED]
+
+    def clear(self) -> int:
+        """Drop what is queued and say how many messages that were."""
+        dropped = len(self._entries)
+        self._entries.clear()
+        return dropped
+
+    def _wake(self) -> None:
+        waiters = self._waiters
+        while waiters:
+            if _wake(waiters.pop(0)):
+                return
+
+    @property
+    def waiting(self) -> bool:
+        """Whether somebody waits for a message."""
+        return bool(self._waiters)
+
+
+def _wake(waiter: "Future[None]") -> bool:
+    """Resolve `waiter` in its own loop; False if nobody waits on it any more."""
+    if waiter.done():
+        return False
+    loop = waiter.get_loop()
+    if loop is asyncio._get_running_loop():
+        waiter.set_result(None)
+        return True
+    try:
+        loop.call_soon_threadsafe(_resolve, waiter)
+    except RuntimeError:  # that loop is closed, and its waiter with it
+        return False
+    return True
+
+
+def _resolve(waiter: "Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,189 @@
+"""Messages to bytes and back: formats, encryption, and the registry that names them.
+
+A format is a class with `as_bytes` and `from_bytes`; everything around it (encryption, a random prefix) is done here.
+"""
+
+import base64
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+
+from fast_channels.exceptions import InvalidMessageError
+
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet, MultiFernet
+
+__all__ = [
+    "BaseMessageSerializer",
+    "JSONSerializer",
+    "MissingSerializer",
+    "MsgPackSerializer",
+    "SerializerDoesNotExist",
+    "SerializersRegistry",
+    "registry",
+]
+
+
+class SerializerDoesNotExist(KeyError):
+    """No serializer is registered for the format."""
+
+
+class BaseMessageSerializer(ABC):
+    """A format, with encryption around it.
+
+    Subclasses override `as_bytes` and `from_bytes`; layers call `serialize` and `deserialize`.
+
+    Args:
+        symmetric_encryption_keys: the first encrypts, every one decrypts; None or empty: no encryption.
+        random_prefix_length: bytes of noise before each message, so that equal messages differ.
+        expiry: accepted for compatibility and ignored: no clock decides whether a message can be read.
+    """
+
+    def __init__(
+        self,
+        symmetric_encryption_keys: Sequence[str | bytes] | None = None,
+        random_prefix_length: int = 0,
+        expiry: float | None = None,
+    ) -> None:
+        self.random_prefix_length = random_prefix_length
+        self.expiry = expiry
+        self.crypter: MultiFernet | None = self._crypter(symmetric_encryption_keys)
+
+    @abstractmethod
+    def as_bytes(self, message: Any, *args: Any, **kwargs: Any) -> bytes:
+        """Encode `message`. A value that cannot be encoded raises TypeError or ValueError."""
+
+    @abstractmethod
+    def from_bytes(self, message: bytes, *args: Any, **kwargs: Any) -> Any:
+        """Decode what `as_bytes` made."""
+
+    def serialize(self, raw_message: Any, context: bytes = b"") -> bytes:
+        """The bytes that travel. With encryption, they can be read again only under the same `context` (the address).
+
+        Raises:
+            InvalidMessageError: a value that the format cannot encode.
+        """
+        try:
+            data = self.as_bytes(raw_message)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise InvalidMessageError(f"the message cannot be encoded: {error}") from error
+        if self.random_prefix_length:
+            data = os.urandom(self.random_prefix_length) + data
+        if self.crypter is not None:
+            data = self.crypter.encrypt(len(context).to_bytes(2) + context + data)
+        return data
+
+    def deserialize(self, message: bytes, context: bytes = b"") -> Any:
+        """The message in `message`.
+
+        Raises:
+            ValueError: bytes that are no message of this format, or that were encrypted for another address.
+            cryptography.fernet.InvalidToken: none of the keys fits.
+        """
+        if self.crypter is not None:
+            message = self._opened(self.crypter.decrypt(message), context)
+        if self.random_prefix_length:
+            message = message[self.random_prefix_length :]
+        return self.from_bytes(message)
+
+    @staticmethod
+    def _opened(data: bytes, context: bytes) -> bytes:
+        end = 2 + int.from_bytes(data[:2])
+        if data[2:end] != context:
+            raise ValueError("the message was encrypted for another address")
+        return data[end:]
+
+    def _crypter(self, keys: Sequence[str | bytes] | None) -> "MultiFernet | None":
+        if not keys:
+            return None
+        if isinstance(keys, (str, bytes)):
+            raise ValueError("symmetric_encryption_keys must be a list of keys, not a single key")
+        from cryptography.fernet import MultiFernet
+
+        return MultiFernet([self.make_fernet(key) for key in keys])
+
+    def make_fernet(self, key: str | bytes) -> "Fernet":
+        """The cipher of one key: any string, whose SHA-256 is the key of a Fernet."""
+        from cryptography.fernet import Fernet
+
+        data = key.encode() if isinstance(key, str) else key
+        return Fernet(base64.urlsafe_b64encode(hashlib.sha256(data).digest()))
+
+
+class MissingSerializer(BaseMessageSerializer):
+    """Stands for a format whose library is not installed: making one raises `exception`."""
+
+    exception: ClassVar[Exception] = ImportError("the library of this format is not installed")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise self.exception
+
+    def as_bytes(self, message: Any, *args: Any, **kwargs: Any) -> bytes:
+        raise self.exception
+
+    def from_bytes(self, message: bytes, *args: Any, **kwargs: Any) -> Any:
+        raise self.exception
+
+
+class JSONSerializer(BaseMessageSerializer):
+    """JSON. Bytes travel as base64 text and come back as text."""
+
+    _encode = staticmethod(msgspec.json.Encoder().encode)
+    _decode = staticmethod(msgspec.json.Decoder().decode)
+
+    def as_bytes(self, message: Any, *args: Any, **kwargs: Any) -> bytes:
+        return self._encode(message)
+
+    def from_bytes(self, message: bytes, *args: Any, **kwargs: Any) -> Any:
+        return self._decode(message)
+
+
+class MsgPackSerializer(BaseMessageSerializer):
+    """MessagePack, the default."""
+
+    _encode = staticmethod(msgspec.msgpack.Encoder().encode)
+    _decode = staticmethod(msgspec.msgpack.Decoder().decode)
+
+    def as_bytes(self, message: Any, *args: Any, **kwargs: Any) -> bytes:
+        return self._encode(message)
+
+    def from_bytes(self, message: bytes, *args: Any, **kwargs: Any) -> Any:
+        return self._decode(message)
+
+
+class SerializersRegistry:
+    """Formats by name."""
+
+    def __init__(self) -> None:
+        self._registry: dict[str, type[BaseMessageSerializer]] = {}
+
+    def register_serializer(self, format: str, serializer_class: type[BaseMessageSerializer]) -> None:
+        """Name a format. The class has `serialize` and `deserialize`, as `BaseMessageSerializer` has."""
+        for method in ("serialize", "deserialize"):
+            if not callable(getattr(serializer_class, method, None)):
+                raise TypeError(f"{serializer_class!r} has no method {method}(): derive it from BaseMessageSerializer")
+        self._registry[format] = serializer_class
+
+    def get_serializer(self, format: str, *args: Any, **kwargs: Any) -> BaseMessageSerializer:
+        """A serializer of `format`, made with the further arguments.
+
+        Raises:
+            SerializerDoesNotExist: the format is not registered.
+        """
+        try:
+            serializer_class = self._registry[format]
+        except KeyError:
+            known = ", ".join(sorted(self._registry))
+            raise SerializerDoesNotExist(f"no serializer for the format {format!r} (registered: {known})") from None
+        return serializer_class(*args, **kwargs)
+
+
+registry = SerializersRegistry()
+"""The formats that layers know by name: `msgpack`, `json`, and what an application registers."""
+
+registry.register_serializer("json", JSONSerializer)
+registry.register_serializer("msgpack", MsgPackSerializer)
