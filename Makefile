@@ -1,0 +1,80 @@
+# Every target works on a machine that has Python >= 3.11 (with pip and venv) and make, and nothing else: the first
+# one makes an environment in .venv, and makes it again when what it is made of changes.
+
+VENV ?= .venv
+PY := $(VENV)/bin/python
+
+# The interpreter of the environment: `make PYTHON=/path/to/python3.12`, or the first of these that is new enough.
+ifeq ($(origin PYTHON),undefined)
+PYTHONS := python3 python3.13 python3.12 python3.11 python3.14 python
+else
+PYTHONS := $(PYTHON)
+endif
+
+# Processes that run tests: `make test JOBS=4`. More arguments for pytest, the benchmarks, …: `make test ARGS="-k names"`.
+JOBS ?= auto
+PYTEST := $(PY) -m pytest -n $(JOBS) --maxprocesses=8 --dist=loadgroup
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: help demo test test-faults lint format types bench docs requirements clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1#\2/p' Makefile | awk -F '#' '{ printf "%-20s %s\n", $$1, $$2 }'
+
+# `exec`, so that a signal to make reaches the demo itself and not a shell around it.
+demo: $(VENV)/ready ## two servers, one chat, an embedded Valkey; CHECK=1 tries it with real clients and exits 0 or 1
+	@exec $(PY) -m sandbox $(if $(filter-out 0,$(CHECK)),--check) $(ARGS) </dev/null
+
+test: $(VENV)/ready ## the suite, in parallel, on servers that it starts itself
+	exec $(PYTEST) -m "not faults" $(ARGS) </dev/null
+
+test-faults: $(VENV)/ready ## the fault tests that take over 10 seconds each
+	exec $(PYTEST) -m faults $(ARGS) </dev/null
+
+lint: $(VENV)/ready ## style, format and the import rule; changes nothing
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(VENV)/bin/lint-imports
+
+format: $(VENV)/ready ## put files into the format, and repair what ruff can
+	$(PY) -m ruff check --fix
+	$(PY) -m ruff format
+
+types: $(VENV)/ready ## strict mypy over everything
+	$(PY) -m mypy $(wildcard src tests sandbox benchmarks)
+
+bench: $(VENV)/ready ## measure, side by side with what people use today
+	exec $(PY) -m benchmarks $(ARGS) </dev/null
+
+docs: $(VENV)/ready ## the documentation, in site/; a warning is an error
+	$(PY) -m mkdocs build --strict
+
+requirements: $(VENV)/ready ## pin what development installs again, at the newest versions
+	$(PY) -m pip install --quiet uv
+	$(PY) -m uv --quiet pip compile --universal --python-version 3.11 --upgrade --all-extras --no-emit-index-url \
+	    --no-annotate --custom-compile-command "make requirements" -o requirements/dev.txt pyproject.toml requirements/dev.in
+
+clean: ## remove everything that make made, the environment too
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment
+
+$(VENV)/made:
+	@for python in $(PYTHONS); do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        echo "Making an environment in $(VENV) with $$("$$python" --version)"; \
+	        "$$python" -m venv --clear $(VENV) && touch $@; \
+	        exit; \
+	    fi; \
+	done; \
+	echo "Python 3.11 or newer is needed, and none of these is: $(PYTHONS). Name one: make PYTHON=/path/to/python3.12" >&2; \
+	exit 1
+
+$(VENV)/ready: requirements/dev.txt pyproject.toml $(VENV)/made
+	@echo "Installing into $(VENV): the first time, this takes a minute or two"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt </dev/null
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[redis,cli]" </dev/null
+	@touch $@

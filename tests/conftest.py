@@ -1,0 +1,46 @@
+"""What holds for every test.
+
+A test that needs a system package skips without it, and the reason says so: `pytest.skip("needs the system package
+redis-server")`. With `FAST_CHANNELS_REQUIRE=browser,tls` in the environment, as in CI, such a skip is a failure; so is the
+skip of a test that carries one of the markers named.
+"""
+
+import os
+import re
+from collections.abc import Generator
+
+import pytest
+
+REQUIRED = {name for name in os.environ.get("FAST_CHANNELS_REQUIRE", "").split(",") if name}
+SYSTEM_PACKAGE = re.compile(r"system package", re.IGNORECASE)
+
+
+def must_not_skip(required: set[str], markers: set[str], reason: str) -> bool:
+    """Whether a test with these `markers` that skipped for `reason` fails instead."""
+    return bool(required and (required & markers or SYSTEM_PACKAGE.search(reason)))
+
+
+def fail_if_required(report: pytest.TestReport | pytest.CollectReport, markers: set[str]) -> None:
+    """Turn a skip that must not be into a failure that gives its reason."""
+    if not report.skipped or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if must_not_skip(REQUIRED, markers, reason):
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid} was skipped, and FAST_CHANNELS_REQUIRE asks for it: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Skips of single tests."""
+    report = yield
+    fail_if_required(report, {marker.name for marker in item.iter_markers()})
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Skips of whole modules."""
+    report = yield
+    fail_if_required(report, set())
+    return report

@@ -1,0 +1,57 @@
+"""A skip for a missing system package is a failure where the package is required."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CONFTEST = Path(__file__).with_name("conftest.py")
+TESTS = '''
+import pytest
+
+@pytest.mark.browser
+def test_browser():
+    pytest.skip("no window today")
+
+@pytest.fixture
+def server():
+    pytest.skip("needs the system package redis-server")
+
+def test_server(server):
+    pass
+
+def test_other():
+    pytest.skip("not on this system")
+
+@pytest.mark.xfail(reason="the system package is broken")
+def test_expected():
+    raise RuntimeError
+'''
+MODULE = 'import pytest\npytest.skip("needs the system package chromium", allow_module_level=True)\n'
+
+
+def run(folder: Path, required: str, *options: str) -> subprocess.CompletedProcess[str]:
+    (folder / "conftest.py").write_text(CONFTEST.read_text())
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    browser: a browser\n")
+    (folder / "test_some.py").write_text(TESTS)
+    (folder / "test_module.py").write_text(MODULE)
+    command = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", *options, str(folder)]
+    environment = {**os.environ, "FAST_CHANNELS_REQUIRE": required, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_where_nothing_is_required_skips_are_skips(tmp_path: Path) -> None:
+    done = run(tmp_path, "")
+    assert done.returncode == 0, done.stdout
+    assert "4 skipped, 1 xfailed" in done.stdout
+
+
+@pytest.mark.parametrize("options", [(), ("-p", "xdist", "-n", "1")])
+def test_what_is_required_fails_when_it_skips(tmp_path: Path, options: tuple[str, ...]) -> None:
+    done = run(tmp_path, "browser,tls", *options, "--continue-on-collection-errors")
+    assert done.returncode == 1, done.stdout
+    assert "1 skipped, 1 xfailed" in done.stdout
+    for reason in ("no window today", "system package redis-server", "system package chromium"):
+        assert reason in done.stdout
