@@ -49,7 +49,7 @@ bench: $(VENV)/ready ## measure, side by side with what people use today
 	exec $(PY) -m benchmarks $(ARGS) </dev/null
 
 docs: $(VENV)/ready ## the documentation, in site/; a warning is an error
-	$(PY) -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(PY) -W error -m mkdocs build --strict
 
 requirements: $(VENV)/ready ## pin what development installs again, at the newest versions
 	$(PY) -m pip install --quiet uv
