@@ -75,6 +75,6 @@ $(VENV)/made:
 
 $(VENV)/ready: requirements/dev.txt pyproject.toml $(VENV)/made
 	@echo "Installing into $(VENV): the first time, this takes a minute or two"
-	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt </dev/null
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[redis,cli]" </dev/null
+	@$(PY) -m pip install -qq --disable-pip-version-check -r requirements/dev.txt </dev/null
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-build-isolation -e ".[redis,cli]" </dev/null
 	@touch $@

@@ -1,8 +1,8 @@
 """What holds for every test.
 
-A test that needs a system package skips without it, and the reason says so: `pytest.skip("needs the system package
-redis-server")`. With `FAST_CHANNELS_REQUIRE=browser,tls` in the environment, as in CI, such a skip is a failure; so is the
-skip of a test that carries one of the markers named.
+A test that needs a system package skips without it, and the reason says so:
+`pytest.skip("needs the system package redis-server")`. With `FAST_CHANNELS_REQUIRE=browser,tls` in the environment, as
+in CI, such a skip is a failure; so is the skip of a test that carries one of the markers named.
 """
 
 import os

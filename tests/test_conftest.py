@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 CONFTEST = Path(__file__).with_name("conftest.py")
-TESTS = '''
+TESTS = """
 import pytest
 
 @pytest.mark.browser
@@ -28,7 +28,7 @@ def test_other():
 @pytest.mark.xfail(reason="the system package is broken")
 def test_expected():
     raise RuntimeError
-'''
+"""
 MODULE = 'import pytest\npytest.skip("needs the system package chromium", allow_module_level=True)\n'
 
 
