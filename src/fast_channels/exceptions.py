@@ -9,6 +9,7 @@ Exception
 │   ├── MessageTooLarge             a message over the size limit
 │   ├── ChannelFull                 a direct send to a channel that holds `capacity` messages
 │   ├── MailboxOverflow             a receiver that fell behind under the policy "close"
+│   ├── ChannelLayerClosed          the layer was closed while `receive()` waited
 │   ├── ForeignChannelError         (AssertionError) receiving on a channel of another process or loop
 │   ├── ServerUnreachable           (ConnectionError) no server within the time allowed: nothing was sent
 │   ├── OutcomeUnknown              (ConnectionError) sent, but the connection broke before the answer
@@ -26,6 +27,7 @@ from collections.abc import Iterable
 __all__ = [
     "AcceptConnection",
     "ChannelFull",
+    "ChannelLayerClosed",
     "DenyConnection",
     "FastChannelsError",
     "ForeignChannelError",
@@ -84,7 +86,7 @@ class ChannelFull(FastChannelsError):
     def __init__(self, message: str = "", *, channel: str = "", capacity: int = 0) -> None:
         self.channel = channel
         self.capacity = capacity
-        super().__init__(message or f"channel {channel!r} holds {capacity} messages, its capacity: its receiver is too slow")
+        super().__init__(message or f"channel {channel!r} is full: {capacity} messages wait for its receiver")
 
 
 class MailboxOverflow(FastChannelsError):
@@ -97,6 +99,14 @@ class MailboxOverflow(FastChannelsError):
         self.channel = channel
         self.capacity = capacity
         super().__init__(f"channel {channel!r} was closed: its receiver fell {capacity} messages behind")
+
+
+class ChannelLayerClosed(FastChannelsError):
+    """The layer was closed while `receive()` waited: the channel is gone. A closed layer opens again on use."""
+
+    def __init__(self, channel: str) -> None:
+        self.channel = channel
+        super().__init__(f"the layer was closed while channel {channel!r} was being received on")
 
 
 class ForeignChannelError(FastChannelsError, AssertionError):
@@ -117,7 +127,8 @@ class ServerUnreachable(FastChannelsError, ConnectionError):
         self.server = server
         self.waited = waited
         reason = f": {cause}" if cause and str(cause) else ""
-        super().__init__(f"{server} cannot be reached (waited {waited:.1f} s){reason}; is it running, and is the address right?")
+        hint = "is it running, and is the address right?"
+        super().__init__(f"{server} cannot be reached (waited {waited:.1f} s){reason}; {hint}")
 
 
 class OutcomeUnknown(FastChannelsError, ConnectionError):

@@ -61,7 +61,8 @@ def check_group_name(name: object) -> None:
 
 
 def check_prefix(prefix: object) -> None:
-    """Raise ValueError unless `prefix` can begin a layer's keys: no braces (a Cluster hashes what they enclose), no `|`.
+    """Raise ValueError unless `prefix` can begin a layer's keys: no braces (a Cluster hashes what they enclose), no
+    `|`.
 
     `|` ends the prefix in every key, so that a layer named `asgi` never reaches the keys of `asgi2`.
     """

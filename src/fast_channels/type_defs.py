@@ -135,9 +135,7 @@ class ASGIApplicationProtocol(Protocol):
     consumer_class: "type[AsyncConsumer]"
     consumer_initkwargs: dict[str, Any]
 
-    def __call__(
-        self, scope: ChannelScope, receive: ASGIReceiveCallable, send: ASGISendCallable
-    ) -> Awaitable[None]:
+    def __call__(self, scope: ChannelScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> Awaitable[None]:
         """Serve one connection."""
         ...
 

@@ -20,8 +20,8 @@ __all__ = ["BaseChannelLayer", "LayerStatistics"]
 class LayerStatistics:
     """What a layer did in this process since it was made. Local and free: no server is asked.
 
-    All are counts of messages but the last two. `dropped` names each reason: `over_capacity`, `channel_gone` (released, or
-    never made here), `undecodable`, `expired`, `inbox_full`, ….
+    All are counts of messages but the last two. `dropped` names each reason: `over_capacity`, `channel_gone` (released,
+    or never made here), `undecodable`, `expired`, `inbox_full`, ….
     """
 
     sent: int = 0
@@ -97,11 +97,13 @@ class BaseChannelLayer:
         raise NotImplementedError
 
     async def receive(self, channel: str) -> dict[str, Any]:
-        """The next message of `channel`, as soon as there is one. Several may wait on a channel: each message goes to one.
+        """The next message of `channel`, as soon as there is one. Several may wait on a channel: each message goes to
+        one.
 
         Raises:
             ForeignChannelError: a specific channel of another process, layer or event loop (also an AssertionError).
             MailboxOverflow: the channel overflowed under the policy "close".
+            ChannelLayerClosed: the layer was closed meanwhile.
         """
         raise NotImplementedError
 
@@ -130,7 +132,9 @@ class BaseChannelLayer:
         raise NotImplementedError
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Send `message` to every member of `group`. A member that is full loses this message alone, counted and logged."""
+        """Send `message` to every member of `group`. A member that is full loses this message alone, counted and
+        logged.
+        """
         raise NotImplementedError
 
     # Life
@@ -173,8 +177,8 @@ class BaseChannelLayer:
     def delivery(self, channel: str) -> AbstractAsyncContextManager[dict[str, Any]]:
         """Receive one message and give it back to the head of the channel if the block raises.
 
-        A clean exit acknowledges it. Where the layer persists nothing (in-memory, pub/sub), the message is lost with the
-        process.
+        A clean exit acknowledges it. Where the layer persists nothing (in-memory, pub/sub), the message is lost with
+        the process.
 
         ```python
         async with layer.delivery("jobs") as message:

@@ -29,19 +29,19 @@ Entry = tuple[float, bytes]
 class InMemoryChannelLayer(BaseChannelLayer):
     """Channels and groups of this process, for development, tests and applications of one process.
 
-    A message comes out as it would over the wire: encoded at the send, decoded for each receiver. Any number of event loops
-    and threads may use one layer; a message wakes its receiver in the receiver's loop.
+    A message comes out as it would over the wire: encoded at the send, decoded for each receiver. Any number of event
+    loops and threads may use one layer; a message wakes its receiver in the receiver's loop.
 
-    Delivery is at most once and ends with the process. `send` to a full channel raises `ChannelFull`; a group's message is
-    dropped (or what `overflow` says) for the member that is full, alone.
+    Delivery is at most once and ends with the process. `send` to a full channel raises `ChannelFull`; a group's message
+    is dropped (or what `overflow` says) for the member that is full, alone.
 
     Args:
         expiry: seconds after which a message that nobody received is dropped.
         group_expiry: seconds after which a channel on which nobody received anything loses its memberships.
         capacity: messages that a channel holds.
         channel_capacity: globs or compiled patterns with capacities of their own; the first that matches wins.
-        overflow: what a group's message does to a member that is full: `drop_newest` (it is dropped), `drop_oldest` (it takes the
-            place of the oldest), `close` (the channel is emptied and its receiver gets `MailboxOverflow`).
+        overflow: what a group's message does to a member that is full: `drop_newest` (it is dropped), `drop_oldest` (it
+            takes the place of the oldest), `close` (the channel is emptied and its receiver gets `MailboxOverflow`).
     """
 
     def __init__(
@@ -137,7 +137,8 @@ class InMemoryChannelLayer(BaseChannelLayer):
             self._local.clear()
 
     async def close(self) -> None:
-        await self.flush()
+        with self._lock:
+            self._local.close()
 
     # Looking
 

@@ -119,6 +119,19 @@ class LocalChannels:
             if not mailbox.waiting:
                 del self.mailboxes[channel]
 
+    def forget(self) -> None:
+        """Forget everything without a word: somebody else has it now."""
+        self.mailboxes.clear()
+        self.groups.clear()
+
+    def close(self) -> None:
+        """Forget everything, and tell those who wait."""
+        mailboxes = tuple(self.mailboxes.values())
+        self.mailboxes.clear()
+        self.groups.clear()
+        for mailbox in mailboxes:
+            mailbox.shut()
+
     # Groups
 
     def join(self, name: str, mailbox: Mailbox) -> bool:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from fast_channels.exceptions import MailboxOverflow
+from fast_channels.exceptions import ChannelLayerClosed, MailboxOverflow
 from fast_channels.layers.reader import EMPTY
 from fast_channels.type_defs import OverflowPolicy
 
@@ -19,14 +19,16 @@ SKIPPED: Final = object()
 
 
 class Counters:
-    """What went through the mailboxes of a layer, and what was dropped, by reason."""
+    """What went through a layer in this process, and what was dropped, by reason."""
 
-    __slots__ = ("dropped", "group_sent", "received", "sent")
+    __slots__ = ("disconnections", "dropped", "group_sent", "received", "reconnections", "sent")
 
     def __init__(self) -> None:
         self.sent = 0
         self.group_sent = 0
         self.received = 0
+        self.disconnections = 0
+        self.reconnections = 0
         self.dropped: dict[str, int] = {}
 
     def drop(self, reason: str, count: int = 1) -> None:
@@ -37,8 +39,8 @@ class Counters:
 class Mailbox:
     """The messages of one channel that wait for its receivers, at most `capacity` of them, in encoded form.
 
-    It is the channel's `ChannelReader`. An entry is decoded when it is taken, so that every receiver gets its own copy and a
-    message that is dropped costs nothing.
+    It is the channel's `ChannelReader`. An entry is decoded when it is taken, so that every receiver gets its own copy
+    and a message that is dropped costs nothing.
 
     Cancellation: a waiter that was woken and gives up wakes the next one; entries are only ever removed by `take()`.
 
@@ -155,6 +157,13 @@ class Mailbox:
     def close(self) -> None:
         """A mailbox outlives its reader; it ends when its channel is released."""
 
+    def shut(self) -> None:
+        """Drop what is queued and tell those who wait that the layer was closed."""
+        self.clear()
+        for waiter in self._waiters:
+            _in_its_loop(waiter, _fail, ChannelLayerClosed(self.channel))
+        self._waiters.clear()
+
     def drop_head_while(self, stale: Callable[[Any], bool]) -> int:
         """Drop entries from the head for as long as `stale` says so, and say how many that were."""
         entries = self._entries
@@ -188,14 +197,16 @@ class Mailbox:
 
 def _wake(waiter: "Future[None]") -> bool:
     """Resolve `waiter` in its own loop; False if nobody waits on it any more."""
-    if waiter.done():
-        return False
+    return not waiter.done() and _in_its_loop(waiter, _resolve)
+
+
+def _in_its_loop(waiter: "Future[None]", do: Callable[..., None], *args: Any) -> bool:
     loop = waiter.get_loop()
     if loop is asyncio._get_running_loop():
-        waiter.set_result(None)
+        do(waiter, *args)
         return True
     try:
-        loop.call_soon_threadsafe(_resolve, waiter)
+        loop.call_soon_threadsafe(do, waiter, *args)
     except RuntimeError:  # that loop is closed, and its waiter with it
         return False
     return True
@@ -204,3 +215,8 @@ def _wake(waiter: "Future[None]") -> bool:
 def _resolve(waiter: "Future[None]") -> None:
     if not waiter.done():
         waiter.set_result(None)
+
+
+def _fail(waiter: "Future[None]", error: Exception) -> None:
+    if not waiter.done():
+        waiter.set_exception(error)

@@ -23,7 +23,9 @@ logger = logging.getLogger("fast_channels.layers")
 
 
 class ChannelLayerRegistry:
-    """Channel layers by alias. `layers["chat"]` raises KeyError for an alias that is not registered; `get` returns None."""
+    """Channel layers by alias. `layers["chat"]` raises KeyError for an alias that is not registered; `get` returns
+    None.
+    """
 
     def __init__(self) -> None:
         self._layers: dict[str, BaseChannelLayer] = {}

@@ -1,0 +1,177 @@
+"""What users write about servers, as frozen data: `hosts`, `sentinels` and their options."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+    parse_url,
+)
+
+__all__ = ["DEFAULT_URL", "Host", "Hosts", "SentinelMaster", "Server", "parse_hosts"]
+
+DEFAULT_URL = "redis://localhost:6379"
+
+Host: TypeAlias = str | tuple[str, int] | Sequence[Any] | Mapping[str, Any]
+"""A URL, a pair of host and port, or a dict. See `parse_hosts`."""
+
+Hosts: TypeAlias = Sequence[Host]
+
+POOL_OPTIONS = frozenset({"max_connections", "timeout"})
+"""Options of redis-py's pools, which other programs pass along; there is no pool here, so they mean nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server and how to connect to it. `template` is redis-py's connection, never connected: it has read the
+    options.
+    """
+
+    template: AbstractConnection = field(repr=False)
+    host: str = "localhost"
+    port: int = 6379
+    path: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The server as logs and errors name it: no user, no password."""
+        if self.path is not None:
+            return f"unix://{self.path}"
+        scheme = "rediss" if isinstance(self.template, SSLConnection) else "redis"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{self.port}/{self.template.db}"
+
+    def at(self, host: str, port: int) -> "Server":
+        """The same options for another address."""
+        return replace(self, host=host, port=port)
+
+
+@dataclass(frozen=True, slots=True)
+class SentinelMaster:
+    """A server that is looked up by name at its Sentinels each time that it is connected to."""
+
+    sentinels: tuple[tuple[str, int], ...]
+    name: str
+    server: Server
+    """The options of the data nodes; its address means nothing."""
+    sentinel_options: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def label(self) -> str:
+        """The service as logs and errors name it."""
+        nodes = ",".join(f"{host}:{port}" for host, port in self.sentinels)
+        return f"sentinel://{nodes}/{self.name}"
+
+
+def parse_hosts(
+    hosts: Hosts | None,
+    *,
+    sentinels: Sequence[tuple[str, int]] | None = None,
+    service_name: str | None = None,
+    sentinel_kwargs: Mapping[str, Any] | None = None,
+    connection_kwargs: Mapping[str, Any] | None = None,
+) -> tuple[Server | SentinelMaster, ...]:
+    """The servers of a layer, each a shard.
+
+    A host is a URL, `(host, port)`, or a dict: `{"address": URL, …}`, `{"host":, "port":, "db":, …}`, or `{"sentinels":
+    [...], "master_name": …, "sentinel_kwargs": {…}, …}`; what else stands in a dict goes to the connection, and so does
+    `connection_kwargs`.
+
+    Raises:
+        ValueError: no list, an entry that is none of these, or `sentinels` together with `hosts`.
+        TypeError: an option that redis-py's connections do not know.
+    """
+    options = dict(connection_kwargs or {})
+    if sentinels is not None or service_name is not None:
+        if hosts is not None:
+            raise ValueError("give either hosts or sentinels with service_name, not both")
+        if not sentinels or not service_name:
+            raise ValueError(
+                "sentinels and service_name go together: sentinels=[(host, port)], service_name='mymaster'"
+            )
+        return (_sentinel_master(sentinels, service_name, sentinel_kwargs or {}, options),)
+    if sentinel_kwargs is not None:
+        raise ValueError("sentinel_kwargs needs sentinels and service_name")
+    if isinstance(hosts, (str, bytes, Mapping)):
+        raise ValueError("hosts must be a list of hosts, even if there is one: hosts=['redis://localhost:6379']")
+    if hosts is not None and not hosts:
+        raise ValueError("hosts is an empty list: leave it out for redis://localhost:6379")
+    return tuple(_parse_host(host, options) for host in (hosts if hosts is not None else [DEFAULT_URL]))
+
+
+def _parse_host(host: Host, options: dict[str, Any]) -> Server | SentinelMaster:
+    if isinstance(host, str):
+        return _from_url(host, options)
+    if isinstance(host, Mapping):
+        return _from_dict(dict(host), options)
+    if isinstance(host, (tuple, list)) and len(host) == 2:
+        return _server({**options, "host": host[0], "port": host[1]})
+    if host is None:
+        raise ValueError("a host is None: is the environment variable with its URL set (REDIS_URL)?")
+    raise ValueError(f"a host is a URL, (host, port) or a dict, not {_shown(host)}")
+
+
+def _from_dict(host: dict[str, Any], options: dict[str, Any]) -> Server | SentinelMaster:
+    if "sentinels" in host and "master_name" in host:
+        sentinels, name = host.pop("sentinels"), host.pop("master_name")
+        sentinel_options = host.pop("sentinel_kwargs", None) or {}
+        return _sentinel_master(sentinels, name, sentinel_options, {**options, **host})
+    if "address" in host:
+        address = host.pop("address")
+        if isinstance(address, str):
+            return _from_url(address, {**options, **host})
+        return _server({**options, **host, "host": address[0], "port": address[1]})
+    if "host" in host or "path" in host:
+        return _server({**options, **host})
+    raise ValueError(
+        f"a host's dict has 'address', 'host', 'path', or 'sentinels' and 'master_name', not {_shown(host)}"
+    )
+
+
+def _shown(host: object) -> str:
+    """An entry without its values: one of them may be a password."""
+    return f"a dict with {', '.join(map(repr, host))}" if isinstance(host, Mapping) else type(host).__name__
+
+
+def _from_url(url: str, options: dict[str, Any]) -> Server:
+    try:
+        return _server({**options, **parse_url(url)})
+    except ValueError as error:
+        reason = str(error).replace(url, "the URL")  # which may hold a password
+        raise ValueError(f"a host's URL must begin with redis://, rediss:// or unix:// ({reason})") from None
+
+
+def _server(options: dict[str, Any]) -> Server:
+    known = {key: value for key, value in options.items() if key not in POOL_OPTIONS}
+    connection_class: Any = known.pop("connection_class", None)
+    if connection_class is None:
+        connection_class = _connection_class(known)
+    if issubclass(connection_class, SSLConnection):
+        known.setdefault("ssl_check_hostname", True)
+    template = connection_class(**known)
+    return Server(
+        template,
+        host=getattr(template, "host", "localhost"),
+        port=int(getattr(template, "port", 6379)),
+        path=getattr(template, "path", None),
+    )
+
+
+def _connection_class(options: dict[str, Any]) -> type[AbstractConnection]:
+    if options.pop("ssl", False):
+        return SSLConnection
+    return UnixDomainSocketConnection if "path" in options else Connection
+
+
+def _sentinel_master(
+    sentinels: Sequence[tuple[str, int]], name: str, sentinel_options: Mapping[str, Any], options: dict[str, Any]
+) -> SentinelMaster:
+    try:
+        nodes = tuple((str(host), int(port)) for host, port in sentinels)
+    except (TypeError, ValueError):
+        raise ValueError("sentinels must be a list of (host, port)") from None
+    return SentinelMaster(nodes, name, _server(dict(options)), dict(sentinel_options))

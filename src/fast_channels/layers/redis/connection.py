@@ -1,0 +1,180 @@
+"""One connection to a server: commands out in order, replies and pushes back in order.
+
+It knows no server by name and never reconnects: `Link` does. It speaks RESP3, so that subscriptions and commands share
+it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from hiredis import PushNotification, Reader, ReplyError, pack_command
+
+__all__ = ["Connection", "PushHandler", "packed"]
+
+PushHandler = Callable[[list[Any]], None]
+"""Gets every push but the confirmations of subscriptions: a list that begins with its kind."""
+
+INCOMPLETE: Final = object()
+
+CONFIRMATIONS: Final = frozenset({b"subscribe", b"unsubscribe", b"ssubscribe", b"sunsubscribe"})
+
+WRITE_BUFFER: Final = 4 * 1024 * 1024
+"""Bytes that wait for a server that does not read before commands are held back."""
+
+
+class Connection(asyncio.Protocol):
+    """A pipelined connection: any number of callers, one write per turn of the event loop, a future per command.
+
+    A caller that is cancelled leaves its place in the line of replies, so the others get theirs. When the connection
+    ends, every command without a reply fails with the error that ended it.
+
+    Args:
+        on_push: called with each push message.
+        on_writable: called when the server reads again after it had stopped.
+    """
+
+    def __init__(self, on_push: PushHandler, on_writable: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_push = on_push
+        self._on_writable = on_writable
+        self._reader = Reader(notEnoughData=INCOMPLETE)
+        self._transport: asyncio.Transport | None = None
+        self._replies: deque[asyncio.Future[Any]] = deque()
+        self._confirmations: dict[asyncio.Future[Any], int] = {}
+        self._outgoing: list[bytes] = []
+        self._error: BaseException | None = None
+        self.paused = False
+        """Whether the server does not read: then hold commands back."""
+        self.chunks = 0
+        """How often something was received: a sign of life."""
+        self.lost: asyncio.Future[BaseException] = self._loop.create_future()
+        """Resolves with the reason when the connection is over."""
+
+    def __repr__(self) -> str:
+        state = "lost" if self.lost.done() else "paused" if self.paused else "open"
+        return f"<Connection {state}: {len(self._replies)} commands without a reply>"
+
+    # Commands
+
+    def execute(self, *args: bytes | str | int) -> "asyncio.Future[Any]":
+        """Send a command; the future resolves with its reply or fails with `hiredis.ReplyError`."""
+        reply = self._loop.create_future()
+        self.send(packed(*args), reply)
+        return reply
+
+    def send(self, command: bytes, reply: "asyncio.Future[Any]") -> None:
+        """Send an encoded command, whose reply goes to `reply`."""
+        if self._error is not None:
+            _fail(reply, self._error)
+            return
+        self._replies.append(reply)
+        self._outgoing.append(command)
+        if len(self._outgoing) == 1:
+            self._loop.call_soon(self._flush)
+
+    def subscribe(self, command: bytes, addresses: list[bytes]) -> "asyncio.Future[Any]":
+        """Send a (un)subscribing `command`; the future resolves when the server has confirmed every address."""
+        reply = self._loop.create_future()
+        self._confirmations[reply] = len(addresses)
+        self.send(packed(command, *addresses), reply)
+        return reply
+
+    def close(self, error: BaseException) -> None:
+        """End the connection now; commands without a reply fail with `error`."""
+        if self._error is None:
+            self._error = error
+        if self._transport is not None:
+            self._transport.abort()
+
+    def finish(self) -> None:
+        """Write what is waiting, then end the connection."""
+        self._flush()
+        if self._error is None:
+            self._error = ConnectionError("the connection was closed")
+        if self._transport is not None:
+            self._transport.close()
+
+    def _flush(self) -> None:
+        if self._outgoing and self._transport is not None:
+            data = b"".join(self._outgoing)
+            self._outgoing.clear()
+            self._transport.write(data)
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
+
+    def data_received(self, data: bytes) -> None:
+        self.chunks += 1
+        reader, replies = self._reader, self._replies
+        try:
+            reader.feed(data)
+            while (reply := reader.gets()) is not INCOMPLETE:
+                if type(reply) is PushNotification:
+                    self._pushed(reply)
+                    continue
+                future = replies.popleft()
+                if future.done():
+                    continue
+                if type(reply) is ReplyError:
+                    self._confirmations.pop(future, None)
+                    future.set_exception(reply)
+                else:
+                    future.set_result(reply)
+        except Exception as error:  # no RESP, or a reply that nobody asked for: nothing after it can be trusted
+            self.close(error)
+
+    def _pushed(self, push: Any) -> None:
+        if push[0] in CONFIRMATIONS and self._confirmed():
+            return
+        self._on_push(push)
+
+    def _confirmed(self) -> bool:
+        """Count a confirmation for the command at the head of the line; False if that is no subscription."""
+        reply = self._replies[0] if self._replies else None
+        left = self._confirmations.get(reply) if reply is not None else None
+        if reply is None or left is None:
+            return False
+        if left > 1:
+            self._confirmations[reply] = left - 1
+            return True
+        del self._confirmations[reply]
+        self._replies.remove(reply)
+        if not reply.done():
+            reply.set_result(None)
+        return True
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        self._on_writable()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        if self._error is None:
+            self._error = error or ConnectionError("the server closed the connection")
+        for reply in self._replies:
+            _fail(reply, self._error)
+        self._replies.clear()
+        self._confirmations.clear()
+        self._outgoing.clear()
+        if not self.lost.done():
+            self.lost.set_result(self._error)
+
+
+def packed(*args: bytes | str | int) -> bytes:
+    """A command as it is sent."""
+    command: bytes = pack_command(args)  # type: ignore[arg-type]  # its stub asks for a tuple of one
+    return command
+
+
+def _fail(reply: "asyncio.Future[Any]", error: BaseException) -> None:
+    if not reply.done():
+        reply.set_exception(ConnectionError(str(error) or type(error).__name__))
+        reply.exception()  # a caller that was cancelled never asks for it

@@ -1,0 +1,245 @@
+"""What one event loop holds of a pub/sub layer: its channels, its subscriptions and its connections."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
+
+from fast_channels import names
+from fast_channels.exceptions import OutcomeUnknown
+from fast_channels.layers.local import LocalChannels
+from fast_channels.layers.mailbox import Counters
+from fast_channels.layers.redis.envelope import Control, open_envelope, pack_control
+from fast_channels.layers.redis.keys import Addresses
+from fast_channels.layers.redis.link import Link, LinkEvents, Patience
+from fast_channels.layers.redis.subscriptions import Gap, Route, Subscriptions
+from fast_channels.layers.redis.topology import Endpoint, shard_of
+from fast_channels.serializers import MsgPackSerializer
+
+__all__ = ["Inbox", "Wiring"]
+
+logger = logging.getLogger("fast_channels.redis")
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What all inboxes of a layer share."""
+
+    endpoints: Sequence[Endpoint]
+    addresses: Addresses
+    patience: Patience
+    counters: Counters
+    control: MsgPackSerializer
+    """Encodes control entries, encrypted if the layer's messages are."""
+    on_down: Callable[[], None]
+    on_gap: Callable[[Gap], None]
+
+
+class Inbox(LinkEvents):
+    """The channels of one event loop, over one subscription for all its specific channels.
+
+    Names come in as channels and groups; addresses and shards are known here and below. As `LinkEvents` it counts what
+    happens to the connections that it sends on.
+    """
+
+    def __init__(self, client: str, local: LocalChannels, wiring: Wiring) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.client = client
+        self.local = local
+        self._wiring = wiring
+        self._senders: dict[int, Link] = {}
+        self._subscriptions: dict[int, Subscriptions] = {}
+        self._requests: dict[int, asyncio.Future[None]] = {}
+        self._answers: set[asyncio.Task[None]] = set()
+        self._last_request = 0
+
+    def __repr__(self) -> str:
+        return f"<Inbox {self.client}: {self.local!r}>"
+
+    # Sending
+
+    async def publish(self, address: bytes, data: bytes) -> int:
+        """Publish, and return how many processes heard it."""
+        heard: int = await self._sender(address).call(b"PUBLISH", address, data)
+        return heard
+
+    def _sender(self, address: bytes) -> Link:
+        shard = self._shard(address)
+        link = self._senders.get(shard)
+        if link is None:
+            link = self._senders[shard] = Link(self._wiring.endpoints[shard], self, self._wiring.patience)
+        return link
+
+    def links(self) -> list[Link]:
+        """The link of each shard for commands."""
+        for shard, endpoint in enumerate(self._wiring.endpoints):
+            self._senders.setdefault(shard, Link(endpoint, self, self._wiring.patience))
+        return [self._senders[shard] for shard in range(len(self._wiring.endpoints))]
+
+    def _shard(self, address: bytes) -> int:
+        return shard_of(address, len(self._wiring.endpoints))
+
+    # Receiving
+
+    async def attend(self, client: str | None = None) -> None:
+        """Hear what is sent to the specific channels of `client` (this inbox, or one that it has adopted)."""
+        await self._listen(self._wiring.addresses.inbox(client or self.client), self._direct)
+
+    async def attend_shared(self, channel: str) -> None:
+        """Hear what is sent to the plain channel."""
+        address = self._wiring.addresses.shared(channel)
+        await self._listen(address, partial(self._shared, channel, address))
+
+    async def join(self, group: str, channel: str) -> None:
+        """Make a channel of this loop a member of `group`; a channel that is gone joins nothing."""
+        mailbox = self.local.mailboxes.get(channel)
+        if mailbox is None:
+            return
+        self.local.join(group, mailbox)
+        address = self._wiring.addresses.group(group)
+        try:
+            await self._listen(address, partial(self._group, group, address))
+        except BaseException:
+            self.leave(group, channel)
+            raise
+
+    def leave(self, group: str, channel: str) -> None:
+        """Take a channel of this loop out of `group`."""
+        if self.local.leave(group, channel):
+            self._ignore(self._wiring.addresses.group(group))
+
+    def release(self, channel: str) -> None:
+        """Forget a channel of this loop, and stop hearing what nobody here wants any more."""
+        for group in self.local.release(channel):
+            self._ignore(self._wiring.addresses.group(group))
+        if not names.is_specific(channel):
+            self._ignore(self._wiring.addresses.shared(channel))
+
+    def flush(self) -> None:
+        """Drop the messages and leave the groups of all channels of this loop."""
+        for group in tuple(self.local.groups):
+            self._ignore(self._wiring.addresses.group(group))
+        self.local.clear()
+
+    async def _listen(self, address: bytes, route: Route) -> None:
+        shard = self._shard(address)
+        subscriptions = self._subscriptions.get(shard)
+        if subscriptions is None:
+            subscriptions = self._subscriptions[shard] = Subscriptions(
+                self._wiring.endpoints[shard], self._wiring.patience, self._wiring.on_down, self._wiring.on_gap
+            )
+        await subscriptions.subscribe(address, route)
+
+    def _ignore(self, address: bytes) -> None:
+        subscriptions = self._subscriptions.get(self._shard(address))
+        if subscriptions is not None:
+            subscriptions.unsubscribe(address)
+
+    # What arrives: from an address to the mailboxes
+
+    def _group(self, group: str, address: bytes, payload: bytes) -> None:
+        self.local.deliver_group(group, (address, payload))
+
+    def _shared(self, channel: str, address: bytes, payload: bytes) -> None:
+        self.local.deliver(channel, (address, payload))
+
+    def _direct(self, data: bytes) -> None:
+        try:
+            channel, payload = open_envelope(data)
+            if channel:
+                self.local.deliver(channel.decode("ascii"), (channel, payload))
+            else:
+                self._control(payload)
+        except Exception as error:  # whoever can publish can publish anything; the reader goes on
+            self._wiring.counters.drop("undecodable")
+            logger.warning("something in inbox %s is no message: %s", self.client, error)
+
+    # Channels of other processes
+
+    async def request(self, op: str, group: str, channel: str) -> None:
+        """Ask the owner of `channel` to make it join or leave `group`; returns when the owner has done so.
+
+        An owner that is gone has no memberships left: then there is nothing to do.
+
+        Raises:
+            OutcomeUnknown: the owner did not answer in time.
+        """
+        await self.attend()
+        self._last_request += 1
+        done = self._requests[self._last_request] = self.loop.create_future()
+        control = Control(op, self._last_request, self.client, group, channel)
+        try:
+            if await self._send_control(names.client_of(channel), control):
+                async with asyncio.timeout(self._wiring.patience.send):
+                    await done
+        except TimeoutError:
+            raise OutcomeUnknown(f"the owner of channel {channel}", "it did not answer") from None
+        finally:
+            self._requests.pop(control.id, None)
+
+    async def _send_control(self, client: str, control: Control) -> int:
+        address = self._wiring.addresses.inbox(client)
+        return await self.publish(address, pack_control(self._wiring.control.serialize(control, address)))
+
+    def _control(self, payload: bytes) -> None:
+        address = self._wiring.addresses.inbox(self.client)
+        control = msgspec.convert(self._wiring.control.deserialize(payload, address), Control)
+        if control.op == "done":
+            done = self._requests.get(control.id)
+            if done is not None and not done.done():
+                done.set_result(None)
+            return
+        answer = self.loop.create_task(self._obey(control))
+        self._answers.add(answer)
+        answer.add_done_callback(self._answers.discard)
+
+    async def _obey(self, control: Control) -> None:
+        names.check_group_name(control.group)
+        if control.op == "join":
+            await self.join(control.group, control.channel)
+        elif control.op == "leave":
+            self.leave(control.group, control.channel)
+        with contextlib.suppress(ConnectionError):
+            await self._send_control(control.client, Control("done", control.id, self.client))
+
+    # Life
+
+    async def adopt(self, other: "Inbox") -> None:
+        """Take over the channels and memberships of a loop that is closed."""
+        for channel, mailbox in other.local.mailboxes.items():
+            self.local.mailboxes[channel] = mailbox
+        memberships = [(group, channel) for group, found in other.local.groups.items() for channel in found.members]
+        other.local.forget()
+        await self.attend(other.client)
+        for group, channel in memberships:
+            await self.join(group, channel)
+
+    async def close(self) -> None:
+        """Let go of everything. Idempotent; it opens again when it is used."""
+        self.local.close()
+        for answer in tuple(self._answers):
+            answer.cancel()
+        subscriptions, self._subscriptions = self._subscriptions, {}
+        senders, self._senders = self._senders, {}
+        closing = [*(subscription.close() for subscription in subscriptions.values())]
+        closing += [link.close() for link in senders.values()]
+        await asyncio.gather(*closing)
+
+    def abandon(self) -> None:
+        """Let go of the connections after the loop was closed under them."""
+        for link in (*self._senders.values(), *(subscription.link for subscription in self._subscriptions.values())):
+            link.abandon()
+        self._senders.clear()
+        self._subscriptions.clear()
+
+    # LinkEvents of the connections for sending
+
+    def on_down(self, reason: BaseException) -> None:
+        self._wiring.counters.disconnections += 1
+
+    def on_up(self, outage: float) -> None:
+        self._wiring.counters.reconnections += 1

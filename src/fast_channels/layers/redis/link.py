@@ -1,0 +1,285 @@
+"""A connection that is kept: connected when first needed, watched by pings, connected again with a jittered backoff."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from hiredis import ReplyError
+
+from fast_channels.exceptions import OutcomeUnknown, ServerRefused, ServerUnreachable
+from fast_channels.layers.redis.connection import Connection, packed
+from fast_channels.layers.redis.topology import Endpoint
+
+__all__ = ["Link", "LinkEvents", "Patience", "backoff"]
+
+logger = logging.getLogger("fast_channels.redis")
+
+STABLE = 1.0
+"""Seconds after which a connection counts as one that holds."""
+
+PASSING = ("LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "ERR max number of clients")
+"""Refusals of a greeting that end by themselves; after any other, those who wait are told at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a link waits for what, in seconds, and how much may wait."""
+
+    send: float = 5.0
+    """A command waits this long for a server, then it fails and was not sent."""
+    ping_every: float = 2.0
+    answer: float = 3.0
+    """Without any sign of life for this long after a ping, the connection is given up."""
+    commands: int = 10_000
+    """Commands that may wait for a server at a time; one more fails at once."""
+    bytes: int = 64 * 1024 * 1024
+    """And how large they may be together; more fails at once."""
+
+
+class LinkEvents:
+    """What the owner of a link is told. Every method may be overridden; these do nothing."""
+
+    def on_push(self, push: list[Any]) -> None:
+        """A push message arrived."""
+
+    async def on_connect(self, connection: Connection) -> None:
+        """A new connection: restore what it must know (subscriptions). Waiting commands go out after this."""
+
+    def on_down(self, reason: BaseException) -> None:
+        """A connection that had been usable is lost."""
+
+    def on_up(self, outage: float) -> None:
+        """It is usable again, after `outage` seconds."""
+
+
+class Link:
+    """Commands to one endpoint, over whatever connection there is.
+
+    While there is none, or the server does not read, commands wait in their order, for `patience.send` seconds each.
+    What was sent when a connection broke is never sent again: its callers get `OutcomeUnknown`.
+    """
+
+    def __init__(self, endpoint: Endpoint, events: LinkEvents, patience: Patience) -> None:
+        self._endpoint = endpoint
+        self._events = events
+        self._patience = patience
+        self._loop = asyncio.get_running_loop()
+        self._connection: Connection | None = None
+        self._waiting: deque[tuple[float, bytes, asyncio.Future[Any]]] = deque()
+        self._waiting_bytes = 0
+        self._expiry: asyncio.TimerHandle | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._trouble: BaseException | None = None
+        self.disconnections = 0
+        self.reconnections = 0
+
+    def __repr__(self) -> str:
+        state = "idle" if self._supervisor is None else "connected" if self._connection else "connecting"
+        return f"<Link {self._endpoint.label} {state}, {len(self._waiting)} commands waiting>"
+
+    @property
+    def label(self) -> str:
+        """The server as logs and errors name it."""
+        return self._endpoint.label
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection, if there is a usable one."""
+        return self._connection
+
+    # Commands
+
+    async def call(self, *args: bytes | str | int) -> Any:
+        """Send a command and return its reply.
+
+        Raises:
+            ServerUnreachable: no server in time; the command was not sent.
+            OutcomeUnknown: the connection broke before the reply.
+            ServerRefused: the server replied with an error.
+        """
+        reply = self._loop.create_future()
+        command = packed(*args)
+        connection = self._connection
+        if connection is not None and not connection.paused and not self._waiting:
+            connection.send(command, reply)
+        else:
+            self._wait_with(command, reply)
+        try:
+            return await reply
+        except ReplyError as error:
+            raise ServerRefused(self.label, str(error)) from None
+        except ConnectionError as error:
+            if isinstance(error, ServerUnreachable):
+                raise
+            raise OutcomeUnknown(self.label, error) from None
+
+    def _wait_with(self, command: bytes, reply: "asyncio.Future[Any]") -> None:
+        if len(self._waiting) >= self._patience.commands or self._waiting_bytes > self._patience.bytes:
+            raise ServerUnreachable(self.label, 0.0, f"{len(self._waiting)} commands wait for it already")
+        self.start()
+        self._waiting.append((self._loop.time() + self._patience.send, command, reply))
+        self._waiting_bytes += len(command)
+        if self._expiry is None:
+            self._expiry = self._loop.call_later(self._patience.send, self._expire)
+
+    def _next_waiting(self) -> "tuple[bytes, asyncio.Future[Any]]":
+        _, command, reply = self._waiting.popleft()
+        self._waiting_bytes -= len(command)
+        return command, reply
+
+    def _expire(self) -> None:
+        """Fail what has waited long enough. All wait equally long, so the oldest is always at the head."""
+        now = self._loop.time()
+        self._expiry = None
+        while self._waiting and (self._waiting[0][2].done() or self._waiting[0][0] <= now):
+            _, reply = self._next_waiting()
+            if not reply.done():
+                reply.set_exception(ServerUnreachable(self.label, self._patience.send, self._reason()))
+        if self._waiting:
+            self._expiry = self._loop.call_at(self._waiting[0][0], self._expire)
+
+    def _reason(self) -> BaseException | str | None:
+        return "it does not read" if self._connection is not None else self._trouble
+
+    def _send_waiting(self) -> None:
+        connection = self._connection
+        while self._waiting and connection is not None and not connection.paused:
+            command, reply = self._next_waiting()
+            if not reply.done():
+                connection.send(command, reply)
+
+    def _fail_waiting(self, error: Exception) -> None:
+        while self._waiting:
+            _, reply = self._next_waiting()
+            if not reply.done():
+                reply.set_exception(error)
+
+    # Life
+
+    def start(self) -> None:
+        """Connect, and stay connected until `close()`."""
+        if self._supervisor is None or self._supervisor.done():
+            self._supervisor = self._loop.create_task(self._supervise(), name=f"fast-channels {self.label}")
+
+    async def close(self) -> None:
+        """End the connection after what was sent is written, and stop reconnecting. Idempotent; a call opens it
+        again.
+        """
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is None:
+            return
+        connection = self._connection
+        supervisor.cancel()
+        await asyncio.wait({supervisor}, timeout=1)
+        if connection is not None:
+            await asyncio.wait({connection.lost}, timeout=1)
+        self._fail_waiting(ServerUnreachable(self.label, 0.0, "the layer was closed"))
+
+    def abandon(self) -> None:
+        """Let go of everything after the event loop was closed under it."""
+        if self._supervisor is not None:
+            _forget(self._supervisor)
+            self._supervisor = None
+        self._connection = None
+
+    async def _supervise(self) -> None:
+        attempt = 0
+        down_since: float | None = None
+        while True:
+            connection = await self._connect(attempt)
+            attempt += 1
+            if connection is None:
+                continue
+            up_since = self._loop.time()
+            self._use(connection, down_since)
+            try:
+                await self._watch(connection)
+            finally:
+                self._connection = None
+                connection.finish()
+            down_since = self._loop.time()
+            attempt = 0 if down_since - up_since > STABLE else min(attempt, 3)
+            self._lost(connection)
+
+    async def _connect(self, attempt: int) -> Connection | None:
+        await asyncio.sleep(backoff(attempt, random.random()))  # noqa: S311 - it spreads reconnections
+        connection: Connection | None = None
+        try:
+            connection = await self._endpoint.connect(self._pushed, self._send_waiting)
+            async with asyncio.timeout(self._patience.send):
+                await self._events.on_connect(connection)
+        except BaseException as error:
+            if connection is not None:
+                connection.close(error)
+            if not isinstance(error, Exception):
+                raise
+            self._failed(error, attempt)
+            return None
+        return connection
+
+    def _failed(self, error: Exception, attempt: int) -> None:
+        self._trouble = error if str(error) else ConnectionError(f"{type(error).__name__} while connecting")
+        level = logging.WARNING if attempt == 0 else logging.DEBUG
+        logger.log(level, "%s cannot be reached: %s; trying again", self.label, self._trouble)
+        if isinstance(error, ServerRefused) and not _passes_by_itself(error):
+            self._fail_waiting(error)
+
+    def _use(self, connection: Connection, down_since: float | None) -> None:
+        self._connection = connection
+        self._trouble = None
+        if down_since is not None:
+            outage = self._loop.time() - down_since
+            self.reconnections += 1
+            logger.info("%s is back after %.2f s", self.label, outage)
+            self._events.on_up(outage)
+        self._send_waiting()
+
+    def _lost(self, connection: Connection) -> None:
+        reason = connection.lost.result() if connection.lost.done() else ConnectionError("the connection was closed")
+        self._trouble = reason
+        self.disconnections += 1
+        logger.warning("the connection to %s is lost: %s; connecting again", self.label, reason)
+        self._events.on_down(reason)
+
+    async def _watch(self, connection: Connection) -> None:
+        """Return when the connection is lost; end it if the server falls silent."""
+        lost = connection.lost
+        while not lost.done():
+            await asyncio.wait({lost}, timeout=self._patience.ping_every)
+            if not lost.done():
+                await self._ping(connection)
+
+    async def _ping(self, connection: Connection) -> None:
+        pong = connection.execute("PING")
+        while not pong.done() and not connection.lost.done():
+            heard = connection.chunks
+            waiting = {pong, connection.lost}
+            await asyncio.wait(waiting, timeout=self._patience.answer, return_when=asyncio.FIRST_COMPLETED)
+            if connection.chunks == heard and not pong.done():
+                connection.close(TimeoutError(f"no answer to a ping for {self._patience.answer:g} s"))
+                await asyncio.wait({connection.lost}, timeout=1)
+                return
+        if pong.done() and not pong.cancelled() and isinstance(pong.exception(), ReplyError):
+            connection.close(pong.exception() or ConnectionError())
+
+    def _pushed(self, push: list[Any]) -> None:
+        self._events.on_push(push)
+
+
+def backoff(attempt: int, chance: float) -> float:
+    """Seconds to wait before the attempt: none at first, then up to 0.1 s, doubling to 2 s; `chance` is in [0, 1)."""
+    return 0.0 if attempt == 0 else (0.2 + 0.8 * chance) * min(2.0, 0.1 * 2.0 ** min(attempt - 1, 10))
+
+
+def _passes_by_itself(error: ServerRefused) -> bool:
+    return error.answer.startswith(PASSING)
+
+
+def _forget(task: "asyncio.Task[None]") -> None:
+    """Say nothing when a task of a loop that is closed is collected: nobody can end it any more."""
+    with contextlib.suppress(AttributeError):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]

@@ -1,0 +1,396 @@
+"""The pub/sub layer: live messages at the lowest latency, each at most once."""
+
+import asyncio
+import inspect
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+from fast_channels import names
+from fast_channels.exceptions import ForeignChannelError, MessageTooLarge
+from fast_channels.layers.base import BaseChannelLayer, LayerStatistics
+from fast_channels.layers.local import LocalChannels, check_overflow_policy
+from fast_channels.layers.mailbox import SKIPPED, Counters, Mailbox
+from fast_channels.layers.reader import ChannelReader, PumpedReader
+from fast_channels.layers.redis.config import Hosts, parse_hosts
+from fast_channels.layers.redis.envelope import pack_direct
+from fast_channels.layers.redis.inbox import Inbox, Wiring
+from fast_channels.layers.redis.keys import Addresses
+from fast_channels.layers.redis.link import Patience
+from fast_channels.layers.redis.subscriptions import Gap
+from fast_channels.layers.redis.topology import Endpoint
+from fast_channels.serializers import MsgPackSerializer, registry
+from fast_channels.type_defs import ChannelCapacityDict, OverflowPolicy
+
+__all__ = ["Gap", "RedisPubSubChannelLayer"]
+
+logger = logging.getLogger("fast_channels.redis")
+
+Entry = tuple[bytes, bytes]
+"""The address under which a message was encrypted, and the message."""
+
+Callback = Callable[["RedisPubSubChannelLayer"], Any]
+
+ADOPTABLE = 64
+"""Inboxes of closed event loops that are kept for a later loop to adopt."""
+
+
+class RedisPubSubChannelLayer(BaseChannelLayer):
+    """Fire and forget between processes: a message reaches who is connected, once, or nobody.
+
+    While the server is away, `send` and `group_send` wait up to `send_timeout` seconds. Subscriptions are restored by
+    themselves; what was published meanwhile is lost, and `on_reconnect` and the log say so: no gap is silent. What was
+    sent when the connection broke raises `OutcomeUnknown`, and is never sent twice.
+
+    Every process that receives on a plain channel gets its messages, from its first `receive()` on. A plain channel
+    that is added to a group joins it in this process and in those that receive on it now.
+
+    A channel belongs to the event loop that made it; a layer may be used by any number of loops and threads. Order is
+    kept per sender and channel or group.
+
+    Args:
+        hosts: servers as in `parse_hosts`; several share the load, each channel and group on one of them.
+        prefix: what every name on the server begins with.
+        on_disconnect: called with the layer when a subscribed connection is lost; a function or a coroutine function.
+        on_reconnect: called with the layer when all subscriptions are confirmed again; `layer.last_gap` says what was
+            missed.
+        symmetric_encryption_keys: a list of keys; the first encrypts, every one decrypts.
+        serializer_format: `msgpack`, `json`, or a format of `fast_channels.layers.redis.serializers.registry`.
+        expiry: has no effect here, where nothing is kept; in the place where the other layers have it.
+        capacity: messages that a channel's mailbox holds in its process.
+        channel_capacity: globs or compiled patterns with capacities of their own; the first that matches wins.
+        sentinels: `[(host, port), …]` with `service_name`, instead of `hosts`.
+        service_name: the name of the master at its Sentinels.
+        sentinel_kwargs: options of the connections to the Sentinels.
+        connection_kwargs: options of the connections to the servers.
+        overflow: what one more message does to a full mailbox: `drop_newest`, `drop_oldest`, or `close` (its consumer
+            is closed with code 1013). Counted and logged in any case.
+        send_timeout: seconds that a send waits for a server that is away.
+    """
+
+    def __init__(
+        self,
+        hosts: Hosts | None = None,
+        prefix: str = "asgi",
+        on_disconnect: Callback | None = None,
+        on_reconnect: Callback | None = None,
+        symmetric_encryption_keys: Sequence[str | bytes] | None = None,
+        serializer_format: str = "msgpack",
+        expiry: float = 60,
+        capacity: int = 100,
+        channel_capacity: ChannelCapacityDict | None = None,
+        *,
+        sentinels: Sequence[tuple[str, int]] | None = None,
+        service_name: str | None = None,
+        sentinel_kwargs: Mapping[str, Any] | None = None,
+        connection_kwargs: Mapping[str, Any] | None = None,
+        overflow: OverflowPolicy = "drop_newest",
+        send_timeout: float = 5.0,
+    ) -> None:
+        super().__init__(expiry=expiry, capacity=capacity, channel_capacity=channel_capacity)
+        check_overflow_policy(overflow)
+        servers = parse_hosts(
+            hosts,
+            sentinels=sentinels,
+            service_name=service_name,
+            sentinel_kwargs=sentinel_kwargs,
+            connection_kwargs=connection_kwargs,
+        )
+        self.prefix = prefix
+        self.overflow: OverflowPolicy = overflow
+        self.on_disconnect = on_disconnect
+        self.on_reconnect = on_reconnect
+        self.last_gap: Gap | None = None
+        """The last time without subscriptions, or None if there was none."""
+        self._addresses = Addresses(prefix)
+        self._serializer = registry.get_serializer(
+            serializer_format, symmetric_encryption_keys=symmetric_encryption_keys
+        )
+        self._encrypted = bool(symmetric_encryption_keys)
+        self._counters = Counters()
+        self._wiring = Wiring(
+            endpoints=[Endpoint(server) for server in servers],
+            addresses=self._addresses,
+            patience=Patience(send=send_timeout),
+            counters=self._counters,
+            control=MsgPackSerializer(symmetric_encryption_keys=symmetric_encryption_keys),
+            on_down=self._went_down,
+            on_gap=self._came_back,
+        )
+        self._callbacks: set[asyncio.Task[None]] = set()
+        self._start_afresh()
+        _layers.add(self)
+
+    def __repr__(self) -> str:
+        servers = ", ".join(endpoint.label for endpoint in self._wiring.endpoints)
+        return f"<RedisPubSubChannelLayer {self.prefix!r} on {servers}>"
+
+    # Sending and receiving
+
+    async def send(self, channel: str, message: Any) -> None:
+        names.check_channel_name(channel)
+        if names.is_specific(channel):
+            address = self._addresses.inbox(names.client_of(channel))
+            data = pack_direct(channel, self._encode(message, channel.encode()))
+        else:
+            address = self._addresses.shared(channel)
+            data = self._encode(message, address)
+        if not await self._here().publish(address, data):
+            self._counters.drop("no_receiver")
+        self._counters.sent += 1
+
+    async def receive(self, channel: str) -> Any:
+        mailbox = self._here().local.mailboxes.get(channel)
+        if mailbox is None or "!" not in channel:
+            mailbox = await self._open(channel)
+        return await mailbox.receive()
+
+    async def new_channel(self, prefix: str = "specific") -> str:
+        inbox = self._here()
+        channel = names.specific_name(prefix, inbox.client, os.urandom(8).hex())
+        names.check_channel_name(channel)
+        inbox.local.open(channel)
+        try:
+            await inbox.attend()
+        except BaseException:
+            inbox.release(channel)
+            raise
+        return channel
+
+    async def release_channel(self, channel: str) -> None:
+        names.check_channel_name(channel)
+        self._here().release(channel)
+
+    # Groups
+
+    async def group_add(self, group: str, channel: str) -> None:
+        names.check_group_name(group)
+        names.check_channel_name(channel)
+        inbox = self._here()
+        if not names.is_specific(channel):
+            inbox.local.open(channel)
+        elif not self._owned_here(channel, inbox):
+            await inbox.request("join", group, channel)
+            return
+        await inbox.join(group, channel)
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        names.check_group_name(group)
+        names.check_channel_name(channel)
+        inbox = self._here()
+        if names.is_specific(channel) and not self._owned_here(channel, inbox):
+            await inbox.request("leave", group, channel)
+            return
+        inbox.leave(group, channel)
+
+    async def group_send(self, group: str, message: Any) -> None:
+        names.check_group_name(group)
+        address = self._addresses.group(group)
+        await self._here().publish(address, self._encode(message, address))
+        self._counters.group_sent += 1
+
+    # Life
+
+    async def flush(self) -> None:
+        """Drop what waits in the channels of this process, and leave all groups. The server keeps nothing to drop."""
+        loop = asyncio.get_running_loop()
+        for inbox in tuple(self._inboxes.values()):
+            if inbox.loop is loop:
+                inbox.flush()
+            elif not inbox.loop.is_closed():
+                inbox.loop.call_soon_threadsafe(inbox.flush)
+
+    async def close(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._forget_closed_loops(keep=0)
+        for inbox in tuple(self._inboxes.values()):
+            if inbox.loop is loop:
+                await inbox.close()
+            elif inbox.loop.is_running():
+                closing = asyncio.run_coroutine_threadsafe(inbox.close(), inbox.loop)
+                await asyncio.wait({asyncio.wrap_future(closing)}, timeout=2)
+
+    # Looking
+
+    def statistics(self) -> LayerStatistics:
+        counters = self._counters
+        return LayerStatistics(
+            counters.sent,
+            counters.group_sent,
+            counters.received,
+            dict(counters.dropped),
+            counters.disconnections,
+            counters.reconnections,
+        )
+
+    async def inspect(self) -> dict[str, Any]:
+        """The channels and groups of this event loop, and how many subscribers each address of the layer has."""
+        inbox = self._here()
+        servers = []
+        for link in inbox.links():
+            addresses = await link.call(b"PUBSUB", b"CHANNELS", self._addresses.everything())
+            counts = await link.call(b"PUBSUB", b"NUMSUB", *addresses) if addresses else {}
+            servers.append({"server": link.label, "subscribers": _as_counts(counts)})
+        return {
+            "layer": "pub/sub",
+            "channels": dict(inbox.local.queued()),
+            "groups": {name: list(group.members) for name, group in inbox.local.groups.items()},
+            "servers": servers,
+        }
+
+    # What consumers and workers use
+
+    def reader(self, channel: str) -> ChannelReader:
+        mailbox = self._here().local.mailboxes.get(channel)
+        if mailbox is None or not names.is_specific(channel):
+            return PumpedReader(lambda: self.receive(channel))
+        return mailbox
+
+    def _kept_for_return(self, message: Any) -> Entry:
+        return b"", self._encode(message, b"")
+
+    def _give_back(self, channel: str, kept: Entry) -> None:
+        self._here().local.open(channel).put_back(kept)
+
+    # Encoding
+
+    def serialize(self, message: Any) -> bytes:
+        """The bytes of `message` on the wire; without keys, exactly those of the format."""
+        return self._serializer.serialize(message)
+
+    def deserialize(self, message: bytes) -> Any:
+        """What `serialize` made."""
+        return self._serializer.deserialize(message)
+
+    def _encode(self, message: Any, context: bytes) -> bytes:
+        payload = self._serializer.serialize(message, context) if self._encrypted else self.serialize(message)
+        if len(payload) > self.max_message_size:
+            raise MessageTooLarge(size=len(payload), limit=self.max_message_size)
+        return payload
+
+    def _decode(self, entry: Entry) -> Any:
+        context, payload = entry
+        try:
+            return self._serializer.deserialize(payload, context) if self._encrypted else self.deserialize(payload)
+        except Exception as error:  # whoever can publish can publish anything; the receiver goes on
+            self._counters.drop("undecodable")
+            logger.warning("a message of layer %s cannot be read (%r): has its sender other keys?", self.prefix, error)
+            return SKIPPED
+
+    # Inboxes: one for each event loop
+
+    def _here(self) -> Inbox:
+        loop = asyncio.get_running_loop()
+        inbox = self._inboxes.get(loop)
+        return inbox if inbox is not None else self._open_inbox(loop)
+
+    def _open_inbox(self, loop: asyncio.AbstractEventLoop) -> Inbox:
+        with self._lock:
+            self._forget_closed_loops(keep=ADOPTABLE)
+            number = self._opened
+            self._opened += 1
+            client = f"{self.client_prefix}-{number}" if number else self.client_prefix
+            local = LocalChannels(self._decode, self.get_capacity, self.overflow, self._counters)
+            inbox = self._inboxes[loop] = self._clients[client] = Inbox(client, local, self._wiring)
+        return inbox
+
+    def _forget_closed_loops(self, keep: int) -> None:
+        closed = [loop for loop in self._inboxes if loop.is_closed()]
+        for loop in closed:
+            self._inboxes.pop(loop).abandon()
+        orphans = [client for client, inbox in self._clients.items() if inbox.loop.is_closed()]
+        for client in orphans[: max(0, len(orphans) - keep)]:
+            del self._clients[client]
+
+    def _owned_here(self, channel: str, inbox: Inbox) -> bool:
+        return self._clients.get(names.client_of(channel)) is inbox
+
+    async def _open(self, channel: str) -> Mailbox:
+        names.check_channel_name(channel)
+        inbox = self._here()
+        if not names.is_specific(channel):
+            mailbox = inbox.local.open(channel)
+            await inbox.attend_shared(channel)
+            return mailbox
+        client = names.client_of(channel)
+        owner = self._clients.get(client)
+        if owner is None:
+            raise ForeignChannelError(channel)
+        if owner is not inbox:
+            if not owner.loop.is_closed():
+                raise ForeignChannelError(channel, "another event loop of this process")
+            self._clients[client] = inbox
+            await inbox.adopt(owner)
+        await inbox.attend(client)
+        return inbox.local.open(channel)
+
+    def _start_afresh(self) -> None:
+        """Take a new identity: at the beginning, and in a forked child, whose parent keeps the old one."""
+        self.client_prefix = uuid4().hex
+        self._inboxes: dict[asyncio.AbstractEventLoop, Inbox] = {}
+        self._clients: dict[str, Inbox] = {}
+        self._opened = 0
+        self._lock = threading.Lock()
+
+    def _after_fork(self) -> None:
+        _of_parents.append(self._inboxes)
+        self._start_afresh()
+
+    # Outages
+
+    def _went_down(self) -> None:
+        self._counters.disconnections += 1
+        self._notify(self.on_disconnect)
+
+    def _came_back(self, gap: Gap) -> None:
+        self._counters.reconnections += 1
+        self.last_gap = gap
+        logger.warning(
+            "layer %s heard nothing from %s for %.2f s (%s): what was published then is lost; %d restored",
+            self.prefix,
+            gap.server,
+            gap.seconds,
+            gap.reason,
+            gap.addresses,
+        )
+        self._notify(self.on_reconnect)
+
+    def _notify(self, callback: Callback | None) -> None:
+        if callback is None:
+            return
+        task = asyncio.get_running_loop().create_task(self._call(callback))
+        self._callbacks.add(task)
+        task.add_done_callback(self._callbacks.discard)
+
+    async def _call(self, callback: Callback) -> None:
+        try:
+            result = callback(self)
+            if inspect.isawaitable(result):
+                await result
+        except Exception:
+            logger.exception("%r of layer %s failed", callback, self.prefix)
+
+
+_layers: "weakref.WeakSet[RedisPubSubChannelLayer]" = weakref.WeakSet()
+
+_of_parents: list[dict[asyncio.AbstractEventLoop, Inbox]] = []
+"""What a forked child inherited: kept, so that no connection of the parent is closed here."""
+
+
+def _start_afresh_in_child() -> None:
+    for layer in tuple(_layers):
+        layer._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_afresh_in_child)
+
+
+def _as_counts(reply: Any) -> dict[str, int]:
+    """NUMSUB's answer: a map, or a flat list of names and numbers."""
+    pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
+    return {name.decode(): count for name, count in pairs}

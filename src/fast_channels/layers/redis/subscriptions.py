@@ -1,0 +1,211 @@
+"""What a process wants to hear on one shard, kept in force over every connection."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from hiredis import ReplyError
+
+from fast_channels.exceptions import ServerRefused, ServerUnreachable
+from fast_channels.layers.redis.connection import Connection
+from fast_channels.layers.redis.link import Link, LinkEvents, Patience
+from fast_channels.layers.redis.topology import Endpoint
+
+__all__ = ["Gap", "Route", "Subscriptions"]
+
+logger = logging.getLogger("fast_channels.redis")
+
+Route = Callable[[bytes], None]
+"""Gets the payload of each message of an address."""
+
+BATCH = 500
+"""Addresses of one SUBSCRIBE."""
+
+
+class Gap(NamedTuple):
+    """A time without a subscription: what was published in it did not arrive."""
+
+    server: str
+    """The server, without a password."""
+    seconds: float
+    """From the loss of the connection to the last confirmed subscription."""
+    addresses: int
+    """How many subscriptions were restored."""
+    reason: str
+
+
+class _Wanted:
+    """An address somebody wants to hear, and whether the server has confirmed it on this connection."""
+
+    __slots__ = ("confirmed", "route")
+
+    def __init__(self, route: Route, confirmed: "asyncio.Future[None]") -> None:
+        self.route = route
+        self.confirmed = confirmed
+
+
+class Subscriptions(LinkEvents):
+    """The subscriptions of one event loop on one shard, over a connection of their own.
+
+    `subscribe` and `unsubscribe` say what is wanted; what the server was told is brought in line with it once in a turn
+    of the loop, and as a whole on each new connection, before anybody is told that it is back.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, patience: Patience, on_down: Callable[[], None], on_gap: Callable[[Gap], None]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._patience = patience
+        self._on_down = on_down
+        self._on_gap = on_gap
+        self._wanted: dict[bytes, _Wanted] = {}
+        self._told: set[bytes] = set()
+        self._changed: set[bytes] = set()
+        self._reason = ""
+        self.link = Link(endpoint, self, patience)
+
+    def __repr__(self) -> str:
+        return f"<Subscriptions {self.link.label}: {len(self._wanted)}>"
+
+    def __len__(self) -> int:
+        return len(self._wanted)
+
+    async def subscribe(self, address: bytes, route: Route) -> None:
+        """Hand every message of `address` to `route` from now on; returns when the server has confirmed it.
+
+        Raises:
+            ServerUnreachable: not confirmed in time; then the address is not wanted any more.
+            ServerRefused: the server does not allow it.
+        """
+        wanted = self._wanted.get(address)
+        if wanted is None:
+            wanted = self._wanted[address] = _Wanted(route, self._loop.create_future())
+            self._change(address)
+        elif wanted.confirmed.done() and wanted.confirmed.exception() is None:
+            return
+        await self._confirmation(address, wanted)
+
+    async def _confirmation(self, address: bytes, wanted: _Wanted) -> None:
+        self.link.start()
+        await asyncio.wait({wanted.confirmed}, timeout=self._patience.send)
+        if not wanted.confirmed.done():
+            self._give_up(address, wanted, ServerUnreachable(self.link.label, self._patience.send, self._reason))
+        error = wanted.confirmed.exception()
+        if error is not None:
+            raise error
+
+    def unsubscribe(self, address: bytes) -> None:
+        """Stop listening to `address`."""
+        wanted = self._wanted.pop(address, None)
+        if wanted is not None:
+            self._change(address)
+            if not wanted.confirmed.done():
+                wanted.confirmed.set_result(None)  # who waits for it hears that it is over
+
+    async def close(self) -> None:
+        """Forget all subscriptions and end the connection. Idempotent."""
+        self._wanted.clear()
+        self._told.clear()
+        await self.link.close()
+
+    def _give_up(self, address: bytes, wanted: _Wanted, error: Exception) -> None:
+        if wanted.confirmed.done():
+            logger.warning("%s is not subscribed any more: %s", address.decode(), error)
+        else:
+            wanted.confirmed.set_exception(error)
+            wanted.confirmed.exception()
+        if self._wanted.get(address) is wanted:
+            self.unsubscribe(address)
+
+    # Bringing the server in line
+
+    def _change(self, address: bytes) -> None:
+        if not self._changed:
+            self._loop.call_soon(self._tell)
+        self._changed.add(address)
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, set()
+        connection = self.link.connection
+        if connection is None:
+            return  # the next connection is told everything
+        new = [address for address in changed if address in self._wanted and address not in self._told]
+        gone = [address for address in changed if address not in self._wanted and address in self._told]
+        self._told.difference_update(gone)
+        self._told.update(new)
+        for batch in _batches(gone):
+            connection.subscribe(b"UNSUBSCRIBE", batch).add_done_callback(_no_matter)
+        for batch in _batches(new):
+            _ = self._subscribe(connection, batch)
+
+    def _subscribe(self, connection: Connection, batch: list[bytes]) -> "asyncio.Future[Any]":
+        hopes = [(address, self._wanted[address]) for address in batch]
+        reply = connection.subscribe(b"SUBSCRIBE", batch)
+
+        def answered(reply: "asyncio.Future[Any]") -> None:
+            if reply.cancelled():
+                return
+            error = reply.exception()
+            if error is None:
+                for _, wanted in hopes:
+                    if not wanted.confirmed.done():
+                        wanted.confirmed.set_result(None)
+            elif isinstance(error, ReplyError):
+                self._refused(connection, hopes, error)
+
+        reply.add_done_callback(answered)
+        return reply
+
+    def _refused(self, connection: Connection, hopes: list[tuple[bytes, _Wanted]], error: ReplyError) -> None:
+        """An ACL refuses a whole command for one of its addresses: find out which."""
+        self._told.difference_update(address for address, _ in hopes)
+        if len(hopes) == 1:
+            address, wanted = hopes[0]
+            self._give_up(address, wanted, ServerRefused(self.link.label, str(error)))
+            return
+        for address, wanted in hopes:
+            if self._wanted.get(address) is wanted and not connection.lost.done():
+                self._told.add(address)
+                _ = self._subscribe(connection, [address])
+
+    # LinkEvents
+
+    def on_push(self, push: list[Any]) -> None:
+        if push[0] == b"message":
+            wanted = self._wanted.get(push[1])
+            if wanted is not None:
+                wanted.route(push[2])
+
+    async def on_connect(self, connection: Connection) -> None:
+        self._told = set()
+        while new := [address for address in self._wanted if address not in self._told]:
+            self._told.update(new)
+            for reply in [self._subscribe(connection, batch) for batch in _batches(new)]:
+                await _settled(reply)
+        self._changed.update(self._told)  # some may have been given up meanwhile
+        self._loop.call_soon(self._tell)
+
+    def on_down(self, reason: BaseException) -> None:
+        self._reason = str(reason) or type(reason).__name__
+        self._on_down()
+
+    def on_up(self, outage: float) -> None:
+        self._on_gap(Gap(self.link.label, outage, len(self._wanted), self._reason))
+
+
+def _batches(addresses: list[bytes]) -> list[list[bytes]]:
+    return [addresses[start : start + BATCH] for start in range(0, len(addresses), BATCH)]
+
+
+async def _settled(reply: "asyncio.Future[Any]") -> None:
+    """Wait for a confirmation; a refusal is dealt with where it was asked for."""
+    with contextlib.suppress(ReplyError):
+        await reply
+
+
+def _no_matter(reply: "asyncio.Future[Any]") -> None:
+    """Nobody waits for the end of a subscription; its error is the connection's, which reports itself."""
+    if not reply.cancelled():
+        reply.exception()

@@ -1,0 +1,112 @@
+"""Which server holds what, and how to get a connection to it. The only place that knows.
+
+An address (of an inbox, a group, a shared channel) belongs to one shard, for senders and receivers alike. A shard is an
+`Endpoint`: a server, or a master that its Sentinels name anew at each connection.
+"""
+
+import asyncio
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+from hiredis import ReplyError
+from redis.asyncio import Sentinel
+from redis.asyncio.connection import SSLConnection
+from redis.exceptions import RedisError
+
+from fast_channels.exceptions import ServerRefused
+from fast_channels.layers.redis.config import SentinelMaster, Server
+from fast_channels.layers.redis.connection import Connection, PushHandler
+
+__all__ = ["Endpoint", "shard_of"]
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds for the connection and the greeting, unless `socket_connect_timeout` says otherwise."""
+
+
+def shard_of(address: bytes, shards: int) -> int:
+    """The shard of an address: the one routing function, for senders and receivers."""
+    return zlib.crc32(address) % shards if shards > 1 else 0
+
+
+class Endpoint:
+    """A shard: something that can be connected to."""
+
+    def __init__(self, where: Server | SentinelMaster) -> None:
+        self._where = where
+
+    @property
+    def label(self) -> str:
+        """The server as logs and errors name it, without a password."""
+        return self._where.label
+
+    async def connect(self, on_push: PushHandler, on_writable: Callable[[], None]) -> Connection:
+        """A new connection that has been greeted: authenticated, in its database.
+
+        Raises:
+            OSError: it cannot be reached (a time-out is one).
+            ServerRefused: it answered, but will not have us: a wrong password, a server that is still loading.
+        """
+        template = self._where.template if isinstance(self._where, Server) else self._where.server.template
+        limit = getattr(template, "socket_connect_timeout", None) or CONNECT_TIMEOUT
+        async with asyncio.timeout(limit):
+            server = await self._locate()
+            connection = await _open(server, on_push, on_writable)
+            try:
+                await self._greet(server, connection)
+            except BaseException as error:
+                connection.close(error)
+                raise
+        return connection
+
+    async def _locate(self) -> Server:
+        if isinstance(self._where, Server):
+            return self._where
+        options = dict(self._where.sentinel_options)
+        sentinel = Sentinel(list(self._where.sentinels), sentinel_kwargs=options)  # type: ignore[no-untyped-call]
+        try:
+            host, port = await sentinel.discover_master(self._where.name)
+        except RedisError as error:
+            raise ConnectionError(f"no master from the Sentinels: {error}") from error
+        finally:
+            for client in sentinel.sentinels:
+                await client.aclose()
+        return self._where.server.at(host, port)
+
+    async def _greet(self, server: Server, connection: Connection) -> None:
+        commands = [_hello(*await _credentials(server))]
+        if server.template.db:
+            commands.append(("SELECT", str(server.template.db)))
+        try:
+            await asyncio.gather(*(connection.execute(*command) for command in commands))
+        except ReplyError as error:
+            raise ServerRefused(self.label, str(error)) from None
+
+
+async def _open(server: Server, on_push: PushHandler, on_writable: Callable[[], None]) -> Connection:
+    loop = asyncio.get_running_loop()
+
+    def factory() -> Connection:
+        return Connection(on_push, on_writable)
+
+    if server.path is not None:
+        _, connection = await loop.create_unix_connection(factory, server.path)
+    elif isinstance(server.template, SSLConnection):
+        context = server.template.ssl_context.get()
+        _, connection = await loop.create_connection(factory, server.host, server.port, ssl=context)
+    else:
+        _, connection = await loop.create_connection(factory, server.host, server.port)
+    return connection
+
+
+async def _credentials(server: Server) -> tuple[str, str | None]:
+    template: Any = server.template
+    if template.credential_provider is not None:
+        credentials = await template.credential_provider.get_credentials_async()
+        return ("default", credentials[0]) if len(credentials) == 1 else (credentials[0], credentials[1])
+    return template.username or "default", template.password
+
+
+def _hello(username: str, password: str | None) -> tuple[str, ...]:
+    auth = ("AUTH", username, password) if password else ()
+    return ("HELLO", "3", *auth, "SETNAME", "fast-channels")
