@@ -113,12 +113,9 @@ def test_a_file_holds_one_thought_and_a_function_fits_a_screen(path: Path) -> No
 
 
 def lines_of_code(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """The lines that `function` takes without its docstring."""
-    whole = (function.end_lineno or 0) - function.lineno + 1
-    match function.body[0]:
-        case ast.Expr(value=ast.Constant(value=str()), lineno=first, end_lineno=int(last)):
-            return whole - (last - first + 1)
-    return whole
+    """The lines of the body of `function`, without its docstring."""
+    body = function.body[1:] if ast.get_docstring(function, clean=False) else function.body
+    return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
 # Which way imports go
