@@ -4,6 +4,9 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 
+# Versions to install over those that development has.
+OVER ?=
+
 # The interpreter of the environment: `make PYTHON=/path/to/python3.12`, or the first of these that is new enough.
 ifeq ($(origin PYTHON),undefined)
 PYTHONS := python3 python3.13 python3.12 python3.11 python3.14 python
@@ -18,7 +21,7 @@ PYTEST := $(PY) -m pytest -n $(JOBS) --maxprocesses=8 --dist=loadgroup
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo test test-faults lint format types bench docs requirements clean
+.PHONY: help demo test test-faults test-oldest lint format types bench docs requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1#\2/p' Makefile | awk -F '#' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -34,6 +37,9 @@ test: $(VENV)/ready ## the suite, in parallel, on servers that it starts itself
 test-faults: $(VENV)/ready ## the fault tests that take over 10 seconds each
 	@if grep -rq "mark\.faults" tests; then set -x; exec $(PYTEST) -m faults $(ARGS) </dev/null; \
 	else echo "No test is marked as a fault test yet."; fi
+
+test-oldest: ## the suite, with the oldest versions of what the library uses
+	@$(MAKE) test VENV=.venv-oldest OVER=requirements/oldest.txt
 
 lint: $(VENV)/ready ## style, format and the import rule; changes nothing
 	$(PY) -m ruff check
@@ -53,13 +59,16 @@ bench: $(VENV)/ready ## measure, side by side with what people use today
 docs: $(VENV)/ready ## the documentation, in site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(PY) -W error -m mkdocs build --strict
 
-requirements: $(VENV)/ready ## pin what development installs again, at the newest versions
-	$(PY) -m pip install --quiet uv
-	$(PY) -m uv --quiet pip compile --universal --python-version 3.11 --upgrade --all-extras --no-emit-index-url \
-	    --no-annotate --custom-compile-command "make requirements" -o requirements/dev.txt pyproject.toml requirements/dev.in
+PIN := $(PY) -m uv --quiet pip compile --universal --python-version 3.11 --upgrade --all-extras --no-emit-index-url \
+    --no-annotate --custom-compile-command "make requirements" pyproject.toml
+
+requirements: $(VENV)/ready ## pin again what development installs, at the newest versions
+	$(PY) -m pip install -qq uv
+	$(PIN) requirements/dev.in -o requirements/dev.txt
+	$(PIN) requirements/oldest.in -o requirements/oldest.txt --resolution lowest-direct
 
 clean: ## remove everything that make made, the environment too
-	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment
@@ -75,8 +84,9 @@ $(VENV)/made:
 	echo "Python 3.11 or newer is needed, and none of these is: $(PYTHONS). Name one: make PYTHON=/path/to/python3.12" >&2; \
 	exit 1
 
-$(VENV)/ready: requirements/dev.txt pyproject.toml $(VENV)/made
+$(VENV)/ready: requirements/dev.txt $(OVER) pyproject.toml $(VENV)/made
 	@echo "Installing into $(VENV): the first time, this takes a minute or two"
 	@$(PY) -m pip install -qq --disable-pip-version-check -r requirements/dev.txt </dev/null
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-build-isolation -e ".[redis,cli]" </dev/null
+	@$(if $(OVER),$(PY) -m pip install -qq --disable-pip-version-check -r $(OVER) </dev/null)
 	@touch $@
