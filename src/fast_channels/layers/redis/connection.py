@@ -47,8 +47,8 @@ class Connection(asyncio.Protocol):
         self._error: BaseException | None = None
         self.paused = False
         """Whether the server does not read: then hold commands back."""
-        self.chunks = 0
-        """How often something was received: a sign of life."""
+        self.heard_at = self._loop.time()
+        """When something was last received, on the loop's clock: a sign of life."""
         self.lost: asyncio.Future[BaseException] = self._loop.create_future()
         """Resolves with the reason when the connection is over."""
 
@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
 
     def data_received(self, data: bytes) -> None:
-        self.chunks += 1
+        self.heard_at = self._loop.time()
         reader, replies = self._reader, self._replies
         try:
             reader.feed(data)

@@ -1,7 +1,6 @@
 """What one event loop holds of a pub/sub layer: its channels, its subscriptions and its connections."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from functools import partial
 import msgspec
 
 from fast_channels import names
-from fast_channels.exceptions import OutcomeUnknown
+from fast_channels.exceptions import FastChannelsError, OutcomeUnknown
 from fast_channels.layers.local import LocalChannels
 from fast_channels.layers.mailbox import Counters
 from fast_channels.layers.redis.envelope import Control, open_envelope, pack_control
@@ -85,14 +84,13 @@ class Inbox(LinkEvents):
 
     # Receiving
 
-    async def attend(self, client: str | None = None) -> None:
-        """Hear what is sent to the specific channels of `client` (this inbox, or one that it has adopted)."""
-        await self._listen(self._wiring.addresses.inbox(client or self.client), self._direct)
-
-    async def attend_shared(self, channel: str) -> None:
-        """Hear what is sent to the plain channel."""
-        address = self._wiring.addresses.shared(channel)
-        await self._listen(address, partial(self._shared, channel, address))
+    async def attend_to(self, channel: str) -> None:
+        """Hear what is sent to a channel of this loop: by its client's address, which all its channels share, or its own."""
+        if names.is_specific(channel):
+            await self._listen(self._wiring.addresses.inbox(names.client_of(channel)), self._direct)
+        else:
+            address = self._wiring.addresses.shared(channel)
+            await self._listen(address, partial(self._shared, channel, address))
 
     async def join(self, group: str, channel: str) -> None:
         """Make a channel of this loop a member of `group`; a channel that is gone joins nothing."""
@@ -168,7 +166,7 @@ class Inbox(LinkEvents):
         Raises:
             OutcomeUnknown: the owner did not answer in time.
         """
-        await self.attend()
+        await self._listen(self._wiring.addresses.inbox(self.client), self._direct)
         self._last_request += 1
         done = self._requests[self._last_request] = self.loop.create_future()
         control = Control(op, self._last_request, self.client, group, channel)
@@ -198,23 +196,27 @@ class Inbox(LinkEvents):
         answer.add_done_callback(self._answers.discard)
 
     async def _obey(self, control: Control) -> None:
-        names.check_group_name(control.group)
-        if control.op == "join":
-            await self.join(control.group, control.channel)
-        elif control.op == "leave":
-            self.leave(control.group, control.channel)
-        with contextlib.suppress(ConnectionError):
+        try:
+            names.check_group_name(control.group)
+            if control.op == "join":
+                await self.join(control.group, control.channel)
+            elif control.op == "leave":
+                self.leave(control.group, control.channel)
             await self._send_control(control.client, Control("done", control.id, self.client))
+        except FastChannelsError as error:  # who asked hears nothing and times out
+            logger.warning("inbox %s could not %s: %s", self.client, control.op, error)
 
     # Life
 
-    async def adopt(self, other: "Inbox") -> None:
-        """Take over the channels and memberships of a loop that is closed."""
-        for channel, mailbox in other.local.mailboxes.items():
-            self.local.mailboxes[channel] = mailbox
+    async def adopt(self, client: str, other: "Inbox") -> None:
+        """Take over the channels and memberships of a loop that is closed, and what is sent to `client`."""
         memberships = [(group, channel) for group, found in other.local.groups.items() for channel in found.members]
+        self.local.mailboxes.update(other.local.mailboxes)
+        plain = [channel for channel in other.local.mailboxes if not names.is_specific(channel)]
         other.local.forget()
-        await self.attend(other.client)
+        await self._listen(self._wiring.addresses.inbox(client), self._direct)
+        for channel in plain:
+            await self.attend_to(channel)
         for group, channel in memberships:
             await self.join(group, channel)
 

@@ -53,7 +53,7 @@ class LinkEvents:
         """A connection that had been usable is lost."""
 
     def on_up(self, outage: float) -> None:
-        """It is usable again, after `outage` seconds."""
+        """It is usable again; nothing was heard for `outage` seconds."""
 
 
 class Link:
@@ -201,8 +201,8 @@ class Link:
             finally:
                 self._connection = None
                 connection.finish()
-            down_since = self._loop.time()
-            attempt = 0 if down_since - up_since > STABLE else min(attempt, 3)
+            down_since = connection.heard_at
+            attempt = 0 if self._loop.time() - up_since > STABLE else min(attempt, 3)
             self._lost(connection)
 
     async def _connect(self, attempt: int) -> Connection | None:
@@ -256,10 +256,10 @@ class Link:
     async def _ping(self, connection: Connection) -> None:
         pong = connection.execute("PING")
         while not pong.done() and not connection.lost.done():
-            heard = connection.chunks
+            heard = connection.heard_at
             waiting = {pong, connection.lost}
             await asyncio.wait(waiting, timeout=self._patience.answer, return_when=asyncio.FIRST_COMPLETED)
-            if connection.chunks == heard and not pong.done():
+            if connection.heard_at == heard and not pong.done():
                 connection.close(TimeoutError(f"no answer to a ping for {self._patience.answer:g} s"))
                 await asyncio.wait({connection.lost}, timeout=1)
                 return

@@ -155,7 +155,7 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
         names.check_channel_name(channel)
         inbox.local.open(channel)
         try:
-            await inbox.attend()
+            await inbox.attend_to(channel)
         except BaseException:
             inbox.release(channel)
             raise
@@ -171,21 +171,19 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
         names.check_group_name(group)
         names.check_channel_name(channel)
         inbox = self._here()
-        if not names.is_specific(channel):
-            inbox.local.open(channel)
-        elif not self._owned_here(channel, inbox):
+        if await self._owned(channel, inbox):
+            await inbox.join(group, channel)
+        else:
             await inbox.request("join", group, channel)
-            return
-        await inbox.join(group, channel)
 
     async def group_discard(self, group: str, channel: str) -> None:
         names.check_group_name(group)
         names.check_channel_name(channel)
         inbox = self._here()
-        if names.is_specific(channel) and not self._owned_here(channel, inbox):
+        if await self._owned(channel, inbox):
+            inbox.leave(group, channel)
+        else:
             await inbox.request("leave", group, channel)
-            return
-        inbox.leave(group, channel)
 
     async def group_send(self, group: str, message: Any) -> None:
         names.check_group_name(group)
@@ -299,34 +297,39 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
         return inbox
 
     def _forget_closed_loops(self, keep: int) -> None:
-        closed = [loop for loop in self._inboxes if loop.is_closed()]
-        for loop in closed:
+        for loop in [loop for loop in self._inboxes if loop.is_closed()]:
             self._inboxes.pop(loop).abandon()
         orphans = [client for client, inbox in self._clients.items() if inbox.loop.is_closed()]
-        for client in orphans[: max(0, len(orphans) - keep)]:
+        adoptable = [client for client in orphans if self._clients[client].local.mailboxes]
+        for client in set(orphans).difference(adoptable[len(adoptable) - keep :] if keep else []):
             del self._clients[client]
 
-    def _owned_here(self, channel: str, inbox: Inbox) -> bool:
-        return self._clients.get(names.client_of(channel)) is inbox
-
     async def _open(self, channel: str) -> Mailbox:
+        """The mailbox of a channel that is received on, heard by the server from now on."""
         names.check_channel_name(channel)
         inbox = self._here()
+        if not await self._owned(channel, inbox):
+            other = names.client_of(channel) in self._clients
+            raise ForeignChannelError(channel, *["another event loop of this process"] * other)
+        mailbox = inbox.local.open(channel)
+        await inbox.attend_to(channel)
+        return mailbox
+
+    async def _owned(self, channel: str, inbox: Inbox) -> bool:
+        """Whether `channel` is one of this loop, which takes over what belonged to a loop that is closed."""
         if not names.is_specific(channel):
-            mailbox = inbox.local.open(channel)
-            await inbox.attend_shared(channel)
-            return mailbox
+            inbox.local.open(channel)
+            return True
         client = names.client_of(channel)
         owner = self._clients.get(client)
-        if owner is None:
-            raise ForeignChannelError(channel)
-        if owner is not inbox:
-            if not owner.loop.is_closed():
-                raise ForeignChannelError(channel, "another event loop of this process")
-            self._clients[client] = inbox
-            await inbox.adopt(owner)
-        await inbox.attend(client)
-        return inbox.local.open(channel)
+        if owner is None or owner is inbox:
+            return owner is inbox
+        if not owner.loop.is_closed():
+            return False
+        del self._clients[client]
+        self._clients[client] = inbox
+        await inbox.adopt(client, owner)
+        return True
 
     def _start_afresh(self) -> None:
         """Take a new identity: at the beginning, and in a forked child, whose parent keeps the old one."""

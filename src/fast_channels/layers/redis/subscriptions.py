@@ -30,7 +30,7 @@ class Gap(NamedTuple):
     server: str
     """The server, without a password."""
     seconds: float
-    """From the loss of the connection to the last confirmed subscription."""
+    """From the last thing that was heard to the last confirmed subscription."""
     addresses: int
     """How many subscriptions were restored."""
     reason: str
@@ -106,8 +106,12 @@ class Subscriptions(LinkEvents):
 
     async def close(self) -> None:
         """Forget all subscriptions and end the connection. Idempotent."""
+        wanted = list(self._wanted.items())
         self._wanted.clear()
         self._told.clear()
+        for address, want in wanted:
+            if not want.confirmed.done():
+                self._give_up(address, want, ServerUnreachable(self.link.label, 0.0, "the layer was closed"))
         await self.link.close()
 
     def _give_up(self, address: bytes, wanted: _Wanted, error: Exception) -> None:
