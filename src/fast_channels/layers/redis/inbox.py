@@ -85,7 +85,7 @@ class Inbox(LinkEvents):
     # Receiving
 
     async def attend_to(self, channel: str) -> None:
-        """Hear what is sent to a channel of this loop: by its client's address, which all its channels share, or its own."""
+        """Hear what is sent to a channel of this loop: at its own address, or at the one all its client shares."""
         if names.is_specific(channel):
             await self._listen(self._wiring.addresses.inbox(names.client_of(channel)), self._direct)
         else:
