@@ -165,6 +165,7 @@ class LocalChannels:
             self.counters.drop("channel_gone")
             return False
         if mailbox.put(entry):
+            mailbox.full = False
             return True
         if not mailbox.full:
             mailbox.full = True

@@ -1,7 +1,7 @@
 """A channel's bounded queue in this process, with what happens when it is full."""
 
 import asyncio
-from asyncio import Future
+from asyncio import Future, _get_running_loop
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -75,7 +75,7 @@ class Mailbox:
         self.policy = policy
         self.groups: set[str] = set()
         self.full = False
-        """Whether an episode of being full is under way: it ends when an entry finds room again."""
+        """Whether an episode of being full is under way; who delivers here keeps it."""
         self.touched = 0.0
         """When somebody last received here, on the owner's clock."""
         self._decode = decode
@@ -98,7 +98,6 @@ class Mailbox:
         if len(entries) >= self.capacity:
             return self._overflow(entry)
         entries.append(entry)
-        self.full = False
         if self._waiters:
             self._wake()
         return True
@@ -161,7 +160,7 @@ class Mailbox:
         """Drop what is queued and tell those who wait that the layer was closed."""
         self.clear()
         for waiter in self._waiters:
-            _in_its_loop(waiter, _fail, ChannelLayerClosed(self.channel))
+            _elsewhere(waiter, _fail, ChannelLayerClosed(self.channel))
         self._waiters.clear()
 
     def drop_head_while(self, stale: Callable[[Any], bool]) -> int:
@@ -184,9 +183,16 @@ class Mailbox:
         return dropped
 
     def _wake(self) -> None:
+        """Resolve the waiter that has waited longest, in its own loop."""
         waiters = self._waiters
         while waiters:
-            if _wake(waiters.pop(0)):
+            waiter = waiters.pop(0)
+            if waiter.done():
+                continue
+            if waiter.get_loop() is _get_running_loop():
+                waiter.set_result(None)
+                return
+            if _elsewhere(waiter, _resolve):
                 return
 
     @property
@@ -195,19 +201,11 @@ class Mailbox:
         return bool(self._waiters)
 
 
-def _wake(waiter: "Future[None]") -> bool:
-    """Resolve `waiter` in its own loop; False if nobody waits on it any more."""
-    return not waiter.done() and _in_its_loop(waiter, _resolve)
-
-
-def _in_its_loop(waiter: "Future[None]", do: Callable[..., None], *args: Any) -> bool:
-    loop = waiter.get_loop()
-    if loop is asyncio._get_running_loop():
-        do(waiter, *args)
-        return True
+def _elsewhere(waiter: "Future[None]", do: Callable[..., None], *args: Any) -> bool:
+    """Call `do(waiter, *args)` in the loop of `waiter`; False if that loop is closed, and its waiter with it."""
     try:
-        loop.call_soon_threadsafe(do, waiter, *args)
-    except RuntimeError:  # that loop is closed, and its waiter with it
+        waiter.get_loop().call_soon_threadsafe(do, waiter, *args)
+    except RuntimeError:
         return False
     return True
 
