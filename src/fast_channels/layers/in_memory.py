@@ -89,7 +89,8 @@ class InMemoryChannelLayer(BaseChannelLayer):
         try:
             message: dict[str, Any] = await mailbox.receive()
         finally:
-            self._retire(mailbox)
+            if not mailbox.groups:
+                self._retire(mailbox)
         return message
 
     async def new_channel(self, prefix: str = "specific") -> str:
@@ -159,8 +160,8 @@ class InMemoryChannelLayer(BaseChannelLayer):
         return _View(self._waiting)
 
     @property
-    def groups(self) -> Mapping[str, dict[str, float]]:
-        """The members of each group, with when they last received (monotonic seconds): a live view."""
+    def groups(self) -> Mapping[str, dict[str, int]]:
+        """The members of each group, with how many messages wait for each: a live view."""
         return _View(self._members)
 
     def _waiting(self) -> dict[str, list[dict[str, Any]]]:
@@ -169,9 +170,9 @@ class InMemoryChannelLayer(BaseChannelLayer):
             self._drop_expired(mailbox)
         return {channel: mailbox.peek() for channel, mailbox in mailboxes if mailbox}
 
-    def _members(self) -> dict[str, dict[str, float]]:
+    def _members(self) -> dict[str, dict[str, int]]:
         return {
-            name: {mailbox.channel: mailbox.touched for mailbox in group.mailboxes}
+            name: {mailbox.channel: len(mailbox) for mailbox in group.mailboxes}
             for name, group in tuple(self._local.groups.items())
         }
 
@@ -212,14 +213,14 @@ class InMemoryChannelLayer(BaseChannelLayer):
     # Channels
 
     def _receiving(self, channel: str) -> Mailbox:
-        names.check_channel_name(channel)
-        if names.is_specific(channel) and names.client_of(channel) != self.client_prefix:
-            raise ForeignChannelError(channel)
         mailbox = self._local.mailboxes.get(channel)
         if mailbox is None:
+            names.check_channel_name(channel)
+            if names.is_specific(channel) and names.client_of(channel) != self.client_prefix:
+                raise ForeignChannelError(channel)
             with self._lock:
                 mailbox = self._open(channel)
-        mailbox.touched = time.monotonic()
+        mailbox.used = True
         return mailbox
 
     def _open(self, channel: str) -> Mailbox:
@@ -244,10 +245,17 @@ class InMemoryChannelLayer(BaseChannelLayer):
             mailbox = mailboxes.pop(channel)
             mailboxes[channel] = mailbox
             self._drop_expired(mailbox)
-            if not mailbox.waiting and time.monotonic() - mailbox.touched > self.group_expiry:
+            if self._is_abandoned(mailbox):
                 self._local.release(channel)
             else:
                 self._retire(mailbox)
+
+    def _is_abandoned(self, mailbox: Mailbox) -> bool:
+        now = time.monotonic()
+        if mailbox.used or mailbox.waiting:
+            mailbox.used = False
+            mailbox.idle_since = now
+        return now - mailbox.idle_since > self.group_expiry
 
 
 class _View(Mapping[str, Value]):

@@ -4,7 +4,6 @@ Every layer ends here: what arrives for a channel or a group is handed to `deliv
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -96,7 +95,6 @@ class LocalChannels:
         mailbox = self.mailboxes.get(channel)
         if mailbox is None:
             mailbox = Mailbox(channel, self._get_capacity(channel), self._overflow, self._decode, self.counters)
-            mailbox.touched = time.monotonic()
             self.mailboxes[channel] = mailbox
         return mailbox
 

@@ -58,8 +58,9 @@ class Mailbox:
         "channel",
         "full",
         "groups",
+        "idle_since",
         "policy",
-        "touched",
+        "used",
     )
 
     def __init__(
@@ -76,8 +77,10 @@ class Mailbox:
         self.groups: set[str] = set()
         self.full = False
         """Whether an episode of being full is under way; who delivers here keeps it."""
-        self.touched = 0.0
-        """When somebody last received here, on the owner's clock."""
+        self.used = True
+        """Set by who receives here, cleared by who looks for mailboxes that nobody needs."""
+        self.idle_since = 0.0
+        """Since when it was not used, on the clock of who looks."""
         self._decode = decode
         self._counters = counters
         self._entries: deque[Any] = deque()
@@ -137,9 +140,10 @@ class Mailbox:
             waiter = asyncio.get_running_loop().create_future()
             self.add_waiter(waiter)
             try:
-                await waiter
-            finally:
+                await waiter  # who resolves it has taken it off the list
+            except BaseException:
                 self.discard_waiter(waiter)
+                raise
         return message
 
     def add_waiter(self, waiter: "Future[None]") -> None:
