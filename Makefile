@@ -59,13 +59,13 @@ bench: $(VENV)/ready ## measure, side by side with what people use today
 docs: $(VENV)/ready ## the documentation, in site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(PY) -W error -m mkdocs build --strict
 
-PIN := $(PY) -m uv --quiet pip compile --universal --python-version 3.11 --upgrade --all-extras --no-emit-index-url \
-    --no-annotate --custom-compile-command "make requirements" pyproject.toml
+PIN := $(PY) -m uv --quiet pip compile --universal --python-version 3.11 --upgrade --no-emit-index-url --no-annotate \
+    --custom-compile-command "make requirements" pyproject.toml
 
 requirements: $(VENV)/ready ## pin again what development installs, at the newest versions
 	$(PY) -m pip install -qq uv
-	$(PIN) requirements/dev.in -o requirements/dev.txt
-	$(PIN) requirements/oldest.in -o requirements/oldest.txt --resolution lowest-direct
+	$(PIN) --all-extras requirements/dev.in -o requirements/dev.txt
+	$(PIN) --extra redis requirements/oldest.in -o requirements/oldest.txt --resolution lowest-direct
 
 clean: ## remove everything that make made, the environment too
 	rm -rf $(VENV) .venv-oldest build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -169,7 +169,7 @@ def tracked_files() -> list[Path]:
 OF_ONE_MACHINE = re.compile(
     r"(?m)^\s*(--(extra-)?index-url|--find-links|-i|-f)\b"  # pip options in a requirement file
     r"|https?://\S+/simple\b|\bfile://(?=/)"
-    r"|(?<![\w.}/])/(work|opt|root|home/\w+|Users/\w+|tmp/w)/"
+    r"|(?<![\w.}/])/(work|root|home/\w+|Users/\w+|tmp/w)/"
 )
 
 
