@@ -135,7 +135,7 @@ class Subscriptions(LinkEvents):
         connection = self.link.connection
         if connection is None:
             return  # the next connection is told everything
-        new = [address for address in changed if address in self._wanted and address not in self._told]
+        new = [address for address in changed if self._is_untold(address)]
         gone = [address for address in changed if address not in self._wanted and address in self._told]
         self._told.difference_update(gone)
         self._told.update(new)
@@ -143,6 +143,11 @@ class Subscriptions(LinkEvents):
             connection.subscribe(b"UNSUBSCRIBE", batch).add_done_callback(_no_matter)
         for batch in _batches(new):
             _ = self._subscribe(connection, batch)
+
+    def _is_untold(self, address: bytes) -> bool:
+        """Whether the server has to be told; also again, if who had wanted it left and somebody else came meanwhile."""
+        wanted = self._wanted.get(address)
+        return wanted is not None and (address not in self._told or not wanted.confirmed.done())
 
     def _subscribe(self, connection: Connection, batch: list[bytes]) -> "asyncio.Future[Any]":
         hopes = [(address, self._wanted[address]) for address in batch]
