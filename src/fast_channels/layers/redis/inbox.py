@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -12,7 +13,7 @@ from fast_channels import names
 from fast_channels.exceptions import FastChannelsError, OutcomeUnknown
 from fast_channels.layers.local import LocalChannels
 from fast_channels.layers.mailbox import Counters
-from fast_channels.layers.redis.envelope import Control, open_envelope, pack_control
+from fast_channels.layers.redis.envelope import Control, open_envelope, pack_control, pack_direct
 from fast_channels.layers.redis.keys import Addresses
 from fast_channels.layers.redis.link import Link, LinkEvents, Patience
 from fast_channels.layers.redis.subscriptions import Gap, Route, Subscriptions
@@ -38,6 +39,25 @@ class Wiring:
     on_gap: Callable[[Gap], None]
 
 
+OUTLETS = 10_000
+"""Names whose way is remembered; then all are forgotten."""
+
+
+class Outlet(NamedTuple):
+    """The way to a channel or a group."""
+
+    link: Link
+    address: bytes
+    context: bytes
+    """What a message is encrypted for: a receiver elsewhere cannot read it."""
+    head: bytes = b""
+    """What precedes the payload: the channel, at an address that channels share."""
+
+    def publish(self, payload: bytes) -> Coroutine[Any, Any, int]:
+        """Publish, and return how many processes heard it."""
+        return self.link.call(b"PUBLISH", self.address, self.head + payload)
+
+
 class Inbox(LinkEvents):
     """The channels of one event loop, over one subscription for all its specific channels.
 
@@ -51,6 +71,8 @@ class Inbox(LinkEvents):
         self.local = local
         self._wiring = wiring
         self._senders: dict[int, Link] = {}
+        self._outlets: dict[str, Outlet] = {}
+        self._group_outlets: dict[str, Outlet] = {}
         self._subscriptions: dict[int, Subscriptions] = {}
         self._requests: dict[int, asyncio.Future[None]] = {}
         self._answers: set[asyncio.Task[None]] = set()
@@ -61,10 +83,37 @@ class Inbox(LinkEvents):
 
     # Sending
 
-    async def publish(self, address: bytes, data: bytes) -> int:
-        """Publish, and return how many processes heard it."""
-        heard: int = await self._sender(address).call(b"PUBLISH", address, data)
-        return heard
+    def outlet(self, channel: str) -> Outlet:
+        """Where messages for `channel` are published.
+
+        Raises:
+            InvalidNameError: that is no channel's name.
+        """
+        outlet = self._outlets.get(channel)
+        if outlet is None:
+            names.check_channel_name(channel)
+            if names.is_specific(channel):
+                address = self._wiring.addresses.inbox(names.client_of(channel))
+                outlet = Outlet(self._sender(address), address, channel.encode(), pack_direct(channel, b""))
+            else:
+                address = self._wiring.addresses.shared(channel)
+                outlet = Outlet(self._sender(address), address, address)
+            _remember(self._outlets, channel, outlet)
+        return outlet
+
+    def group_outlet(self, group: str) -> Outlet:
+        """Where messages for `group` are published.
+
+        Raises:
+            InvalidNameError: that is no group's name.
+        """
+        outlet = self._group_outlets.get(group)
+        if outlet is None:
+            names.check_group_name(group)
+            address = self._wiring.addresses.group(group)
+            outlet = Outlet(self._sender(address), address, address)
+            _remember(self._group_outlets, group, outlet)
+        return outlet
 
     def _sender(self, address: bytes) -> Link:
         shard = self._shard(address)
@@ -181,7 +230,8 @@ class Inbox(LinkEvents):
 
     async def _send_control(self, client: str, control: Control) -> int:
         address = self._wiring.addresses.inbox(client)
-        return await self.publish(address, pack_control(self._wiring.control.serialize(control, address)))
+        payload = pack_control(self._wiring.control.serialize(control, address))
+        return await Outlet(self._sender(address), address, address).publish(payload)
 
     def _control(self, payload: bytes) -> None:
         address = self._wiring.addresses.inbox(self.client)
@@ -227,6 +277,8 @@ class Inbox(LinkEvents):
             answer.cancel()
         subscriptions, self._subscriptions = self._subscriptions, {}
         senders, self._senders = self._senders, {}
+        self._outlets.clear()
+        self._group_outlets.clear()
         closing = [*(subscription.close() for subscription in subscriptions.values())]
         closing += [link.close() for link in senders.values()]
         await asyncio.gather(*closing)
@@ -236,6 +288,8 @@ class Inbox(LinkEvents):
         for link in (*self._senders.values(), *(subscription.link for subscription in self._subscriptions.values())):
             link.abandon()
         self._senders.clear()
+        self._outlets.clear()
+        self._group_outlets.clear()
         self._subscriptions.clear()
 
     # LinkEvents of the connections for sending
@@ -245,3 +299,9 @@ class Inbox(LinkEvents):
 
     def on_up(self, outage: float) -> None:
         self._wiring.counters.reconnections += 1
+
+
+def _remember(outlets: dict[str, Outlet], name: str, outlet: Outlet) -> None:
+    if len(outlets) >= OUTLETS:
+        outlets.clear()
+    outlets[name] = outlet

@@ -17,7 +17,6 @@ from fast_channels.layers.local import LocalChannels, check_overflow_policy
 from fast_channels.layers.mailbox import SKIPPED, Counters, Mailbox
 from fast_channels.layers.reader import ChannelReader, PumpedReader
 from fast_channels.layers.redis.config import Hosts, parse_hosts
-from fast_channels.layers.redis.envelope import pack_direct
 from fast_channels.layers.redis.inbox import Inbox, Wiring
 from fast_channels.layers.redis.keys import Addresses
 from fast_channels.layers.redis.link import Patience
@@ -132,14 +131,8 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
     # Sending and receiving
 
     async def send(self, channel: str, message: Any) -> None:
-        names.check_channel_name(channel)
-        if names.is_specific(channel):
-            address = self._addresses.inbox(names.client_of(channel))
-            data = pack_direct(channel, self._encode(message, channel.encode()))
-        else:
-            address = self._addresses.shared(channel)
-            data = self._encode(message, address)
-        if not await self._here().publish(address, data):
+        outlet = self._here().outlet(channel)
+        if not await outlet.publish(self._encode(message, outlet.context)):
             self._counters.drop("no_receiver")
         self._counters.sent += 1
 
@@ -186,9 +179,8 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
             await inbox.request("leave", group, channel)
 
     async def group_send(self, group: str, message: Any) -> None:
-        names.check_group_name(group)
-        address = self._addresses.group(group)
-        await self._here().publish(address, self._encode(message, address))
+        outlet = self._here().group_outlet(group)
+        await outlet.publish(self._encode(message, outlet.context))
         self._counters.group_sent += 1
 
     # Life
