@@ -49,6 +49,9 @@ class LinkEvents:
     async def on_connect(self, connection: Connection) -> None:
         """A new connection: restore what it must know (subscriptions). Waiting commands go out after this."""
 
+    def on_refused(self, error: ServerRefused) -> None:
+        """The server refuses connections, and not only for now: a wrong password. It is tried again nevertheless."""
+
     def on_down(self, reason: BaseException) -> None:
         """A connection that had been usable is lost."""
 
@@ -90,6 +93,11 @@ class Link:
     def connection(self) -> Connection | None:
         """The connection, if there is a usable one."""
         return self._connection
+
+    @property
+    def trouble(self) -> BaseException | None:
+        """Why there is no connection, if there was an attempt."""
+        return self._trouble
 
     # Commands
 
@@ -227,6 +235,7 @@ class Link:
         logger.log(level, "%s cannot be reached: %s; trying again", self.label, self._trouble)
         if isinstance(error, ServerRefused) and not _passes_by_itself(error):
             self._fail_waiting(error)
+            self._events.on_refused(error)
 
     def _use(self, connection: Connection, down_since: float | None) -> None:
         self._connection = connection

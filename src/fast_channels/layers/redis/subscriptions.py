@@ -39,11 +39,12 @@ class Gap(NamedTuple):
 class _Wanted:
     """An address somebody wants to hear, and whether the server has confirmed it on this connection."""
 
-    __slots__ = ("confirmed", "route")
+    __slots__ = ("confirmed", "route", "waiting")
 
     def __init__(self, route: Route, confirmed: "asyncio.Future[None]") -> None:
         self.route = route
         self.confirmed = confirmed
+        self.waiting = 0
 
 
 class Subscriptions(LinkEvents):
@@ -89,9 +90,16 @@ class Subscriptions(LinkEvents):
 
     async def _confirmation(self, address: bytes, wanted: _Wanted) -> None:
         self.link.start()
-        await asyncio.wait({wanted.confirmed}, timeout=self._patience.send)
+        wanted.waiting += 1
+        try:
+            await asyncio.wait({wanted.confirmed}, timeout=self._patience.send)
+        finally:
+            wanted.waiting -= 1
         if not wanted.confirmed.done():
-            self._give_up(address, wanted, ServerUnreachable(self.link.label, self._patience.send, self._reason))
+            unreachable = ServerUnreachable(self.link.label, self._patience.send, self.link.trouble)
+            if wanted.waiting:  # others came later, and wait as long
+                raise unreachable
+            self._give_up(address, wanted, unreachable)
         error = wanted.confirmed.exception()
         if error is not None:
             raise error
@@ -119,7 +127,7 @@ class Subscriptions(LinkEvents):
             logger.warning("%s is not subscribed any more: %s", address.decode(), error)
         else:
             wanted.confirmed.set_exception(error)
-            wanted.confirmed.exception()
+            wanted.confirmed.exception()  # who waited may have been cancelled
         if self._wanted.get(address) is wanted:
             self.unsubscribe(address)
 
@@ -195,6 +203,11 @@ class Subscriptions(LinkEvents):
                 await _settled(reply)
         self._changed.update(self._told)  # some may have been given up meanwhile
         self._loop.call_soon(self._tell)
+
+    def on_refused(self, error: ServerRefused) -> None:
+        for address, wanted in tuple(self._wanted.items()):
+            if not wanted.confirmed.done():
+                self._give_up(address, wanted, error)
 
     def on_down(self, reason: BaseException) -> None:
         self._reason = str(reason) or type(reason).__name__
