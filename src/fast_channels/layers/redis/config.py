@@ -141,7 +141,8 @@ def _from_url(url: str, options: dict[str, Any]) -> Server:
     try:
         return _server({**options, **parse_url(url)})
     except ValueError as error:
-        reason = str(error).replace(url, "the URL")  # which may hold a password
+        # with a password that is not quoted, what is taken for the port is a piece of it
+        reason = "quote the password with urllib.parse.quote" if "@" in url else error
         raise ValueError(f"a host's URL must begin with redis://, rediss:// or unix:// ({reason})") from None
 
 

@@ -80,7 +80,8 @@ class Endpoint:
         try:
             await asyncio.gather(*(connection.execute(*command) for command in commands))
         except ReplyError as error:
-            raise ServerRefused(self.label, str(error)) from None
+            answer, _, _ = str(error).partition(", with args")  # of a command that it does not know: the password
+            raise ServerRefused(self.label, answer) from None
 
 
 async def _open(server: Server, on_push: PushHandler, on_writable: Callable[[], None]) -> Connection:
