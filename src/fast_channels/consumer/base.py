@@ -1,0 +1,207 @@
+"""What all consumers share: the life of a connection, the channel layer, and the way from a message to its handler."""
+
+from collections.abc import Sequence
+from functools import cached_property, partial
+from typing import Any, ClassVar, cast
+
+from fast_channels.consumer.application import ConsumerApplication
+from fast_channels.consumer.connection import Connection
+from fast_channels.consumer.finishing import finish
+from fast_channels.consumer.handlers import get_handler_name, handler_table, reserved_names
+from fast_channels.consumer.sending import ClientGone, ClientSend
+from fast_channels.exceptions import InvalidChannelLayerError
+from fast_channels.layers.base import BaseChannelLayer
+from fast_channels.layers.reader import ChannelReader, PumpedReader
+from fast_channels.layers.registry import channel_layers
+from fast_channels.type_defs import ASGIReceiveCallable, ASGISendCallable, ChannelMessage, ChannelScope
+
+__all__ = ["AsyncConsumer", "ClientGone", "get_handler_name"]
+
+
+class AsyncConsumer:
+    """Serves one ASGI connection: each message goes to the method that its type names (`chat.message` to
+    `chat_message`).
+
+    Messages are the client's frames and, with a layer, the events that are sent to the consumer's channel and groups.
+    Handlers are coroutine methods with one argument, the message. They run one at a time, in order. Methods of the
+    framework are out of a message's reach, but for the protocol's handlers (`websocket_receive`, …).
+
+    However the consumer ends, its groups are left and its tasks are gone before the call returns.
+
+    Attributes:
+        scope: the ASGI scope of the connection.
+        channel_layer: the layer. None without an alias; the type leaves that out, so that handlers need not ask.
+        channel_name: the consumer's own channel (with a layer).
+        base_send: sends an ASGI event to the server; raises `ClientGone` (a ConnectionError) if the client is gone.
+    """
+
+    channel_layer_alias: str | None = None
+    """The registered layer to use; None for no layer."""
+
+    cancel_handler_on_disconnect: bool = False
+    """Whether a handler that runs is cancelled when the client disconnects. Otherwise it is left to finish."""
+
+    concurrent_events: int = 1
+    """How many events of the layer are handled at a time. With more than one, events do not wait for a handler of a
+    frame either, and two handlers may run at once.
+    """
+
+    scope: ChannelScope
+    channel_layer: BaseChannelLayer = cast("BaseChannelLayer", None)
+    channel_name: str
+    base_send: ASGISendCallable
+
+    goodbye_type: ClassVar[str | None] = None
+    """The type of the message that tells a consumer of this kind that its client left."""
+
+    serves: ClassVar[str | None] = None
+    """The type of scope that consumers of this kind serve; None for any."""
+
+    _handlers: ClassVar[dict[str, str]] = {}
+    _reserved: ClassVar[frozenset[str]]
+    _connection: Connection | None = None
+    _disconnected = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._reserved = reserved_names(cls)
+        cls._handlers = handler_table(cls, cls._reserved)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {getattr(self, 'channel_name', 'without a channel')}>"
+
+    @classmethod
+    def as_asgi(cls, **initkwargs: Any) -> ConsumerApplication:
+        """An ASGI application that serves each connection with a new consumer, made with `initkwargs`.
+
+        Raises:
+            TypeError: the constructor does not take them.
+        """
+        return ConsumerApplication(cls, initkwargs)
+
+    async def __call__(self, scope: ChannelScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Serve one connection.
+
+        Raises:
+            InvalidChannelLayerError: `channel_layer_alias` is not registered. Nothing was sent.
+            ValueError: a message without a handler, or a scope of a type that this consumer does not serve.
+            Exception: whatever a handler or `on_error` raised, after `disconnect()` has run.
+        """
+        self._check_scope(scope)
+        self.scope = scope
+        self.base_send = ClientSend(send)
+        connection = self._connection = Connection(self, await self._open_channel())
+        try:
+            await connection.run(receive)
+        except GeneratorExit:  # the loop is gone, nothing can be awaited
+            raise
+        except BaseException as error:
+            await finish(connection, error)
+            raise
+        else:
+            await finish(connection, None)
+        finally:
+            self._connection = None
+
+    async def dispatch(self, message: ChannelMessage) -> None:
+        """Hand `message` to its handler. Override it to look at every message.
+
+        Raises:
+            ValueError: the message has no type, or no handler.
+        """
+        try:
+            name = self._handlers[message["type"]]
+        except (KeyError, TypeError):
+            name = self._find_handler(message)
+        await getattr(self, name)(message)
+
+    async def send(self, message: ChannelMessage) -> None:
+        """Send an ASGI event to the server."""
+        await self.base_send(message)
+
+    async def on_error(self, exc: Exception) -> None:
+        """Called with what a handler raised, for a frame or an event. If it returns, the connection is kept.
+
+        The default raises `exc`: the consumer ends, and the server closes the connection with code 1011. Raise
+        `StopConsumer` to end it quietly. An error in `connect()` that is handled here refuses the connection, unless it
+        was accepted.
+        """
+        try:
+            raise exc
+        finally:
+            del exc  # the traceback would hold this frame, and this frame the error
+
+    @cached_property
+    def channel_receive(self) -> "partial[Any]":
+        """Receives the next message of the consumer's own channel (with a layer)."""
+        if self.channel_layer_alias is None:
+            raise AttributeError(f"{type(self).__name__} has no channel layer: set channel_layer_alias")
+        return partial(self.channel_layer.receive, self.channel_name)
+
+    def _check_scope(self, scope: ChannelScope) -> None:
+        kind = scope.get("type")
+        if self.serves is not None and kind != self.serves and kind in ("http", "lifespan", "websocket"):
+            raise ValueError(f"{type(self).__name__} serves {self.serves!r} connections, not {kind!r}")
+
+    # The channel
+
+    async def _open_channel(self) -> ChannelReader | None:
+        alias = self.channel_layer_alias
+        if alias is None:
+            return None
+        if alias not in channel_layers:
+            raise InvalidChannelLayerError.not_registered(alias, channel_layers.list_aliases())
+        layer = self.channel_layer = channel_layers[alias]
+        self.channel_name = await layer.new_channel()
+        if hasattr(layer, "reader"):
+            return layer.reader(self.channel_name)
+        return PumpedReader(self.channel_receive)  # a layer of another library
+
+    async def _release_channel(self) -> None:
+        """Leave all groups; on a layer that cannot release a channel, those in `groups`."""
+        layer = self.channel_layer
+        try:
+            release = layer.release_channel
+        except AttributeError:  # a layer of another library
+            await self._leave_groups()
+            return
+        try:
+            await release(self.channel_name)
+        except NotImplementedError:
+            await self._leave_groups()
+
+    async def _leave_groups(self) -> None:
+        for group in self._groups():
+            await self.channel_layer.group_discard(group, self.channel_name)
+
+    def _groups(self) -> Sequence[str]:
+        """The groups that this consumer joins by itself."""
+        return ()
+
+    # What other kinds of consumers fill in
+
+    async def _run_disconnect(self, code: int) -> None:
+        """Call the consumer's `disconnect()`, unless it was called."""
+
+    async def _layer_failed(self, error: Exception) -> None:
+        """The layer has no more events for this consumer."""
+        try:
+            raise error
+        finally:
+            del error
+
+    async def _survived(self, message: ChannelMessage) -> None:
+        """`on_error` has handled what the handler of `message` raised."""
+
+    def _find_handler(self, message: ChannelMessage) -> str:
+        """The slow way: a handler that was put on the class or the instance later, or a clear error."""
+        try:
+            name = get_handler_name(message)
+        except ValueError as error:
+            raise ValueError(f"{error} (received by {type(self).__name__})") from None
+        if name in self._handlers or (name not in self._reserved and callable(getattr(self, name, None))):
+            return name
+        raise ValueError(f"No handler for message type {message['type']!s:.80} in {type(self).__name__}")
+
+
+AsyncConsumer._reserved = reserved_names(AsyncConsumer)

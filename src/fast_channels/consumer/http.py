@@ -1,0 +1,82 @@
+"""Consumers of HTTP requests."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fast_channels.consumer.base import AsyncConsumer
+from fast_channels.exceptions import StopConsumer
+from fast_channels.type_defs import ChannelHeaders, ChannelMessage, HttpDisconnectEvent, HttpRequestEvent
+
+__all__ = ["AsyncHttpConsumer"]
+
+
+class AsyncHttpConsumer(AsyncConsumer):
+    """Serves one HTTP request: its body is collected, `handle()` answers it, and the consumer ends.
+
+    Attributes:
+        body: the parts of the body that have arrived.
+    """
+
+    serves = "http"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.body: list[bytes] = []
+
+    # What subclasses override
+
+    async def handle(self, body: bytes) -> None:
+        """Answer the request, whose whole body is given."""
+        raise NotImplementedError("Subclasses of AsyncHttpConsumer must provide a handle() method.")
+
+    async def disconnect(self) -> None:
+        """The request has ended; called once, however it did."""
+
+    # What they call
+
+    async def send_headers(self, *, status: int = 200, headers: ChannelHeaders | None = None) -> None:
+        """Begin the answer. Header names are bytes in lower case; a mapping is taken too."""
+        items = headers.items() if isinstance(headers, Mapping) else headers or ()
+        await self.base_send({"type": "http.response.start", "status": status, "headers": list(items)})
+
+    async def send_body(self, body: bytes, *, more_body: bool = False) -> None:
+        """Send a part of the answer's body; without `more_body` it is the last.
+
+        Raises:
+            TypeError: `body` is not bytes.
+            ClientGone: the client is gone. If `handle()` does not catch it, the consumer ends.
+        """
+        if not isinstance(body, bytes):
+            raise TypeError(f"Body is not bytes, but {type(body).__name__}")
+        await self.base_send({"type": "http.response.body", "body": body, "more_body": more_body})
+
+    async def send_response(self, status: int, body: bytes, *, headers: ChannelHeaders | None = None) -> None:
+        """Send a whole answer."""
+        await self.send_headers(status=status, headers=headers)
+        await self.send_body(body)
+
+    # The protocol
+
+    async def http_request(self, message: HttpRequestEvent) -> None:
+        """Collect the body; when it is complete, `handle()` it, then `disconnect()`, then end."""
+        if "body" in message:
+            self.body.append(message["body"])
+        if message.get("more_body"):
+            return
+        await self.handle(b"".join(self.body))
+        await self._run_disconnect(0)
+        raise StopConsumer
+
+    async def http_disconnect(self, message: HttpDisconnectEvent) -> None:
+        """Run `disconnect()`, then end."""
+        await self._run_disconnect(0)
+        raise StopConsumer
+
+    async def _run_disconnect(self, code: int) -> None:
+        """HTTP has no close codes."""
+        if not self._disconnected:
+            self._disconnected = True
+            await self.disconnect()
+
+    async def _survived(self, message: ChannelMessage) -> None:
+        """A request whose `handle()` failed has been answered by `on_error()`, or never will be."""
+        raise StopConsumer

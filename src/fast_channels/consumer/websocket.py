@@ -1,0 +1,248 @@
+"""Consumers of WebSocket connections."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fast_channels.consumer.base import AsyncConsumer
+from fast_channels.exceptions import (
+    AcceptConnection,
+    ChannelLayerClosed,
+    DenyConnection,
+    InvalidChannelLayerError,
+    MailboxOverflow,
+    StopConsumer,
+)
+from fast_channels.type_defs import (
+    ChannelHeaders,
+    ChannelMessage,
+    WebSocketConnectEvent,
+    WebSocketDisconnectEvent,
+    WebSocketReceiveEvent,
+)
+
+if TYPE_CHECKING:
+    from starlette.websockets import WebSocket
+
+__all__ = ["AsyncJsonWebsocketConsumer", "AsyncWebsocketConsumer"]
+
+NORMAL = 1000
+NO_CODE = 1005
+FAILED = 1011
+SERVICE_RESTART = 1012
+TRY_AGAIN_LATER = 1013
+
+
+class AsyncWebsocketConsumer(AsyncConsumer):
+    """Serves one WebSocket. Override `connect()`, `receive()` and `disconnect()`, and add handlers for events.
+
+    From the layer, `websocket.send` (`text` or `bytes`) goes straight to the client: a broadcast that is encoded once.
+    `websocket.close` (`code`, `reason`) closes the connection, and `websocket.receive` is taken for a frame.
+
+    A consumer that falls behind its layer under the overflow policy "close" is closed with code 1013.
+    """
+
+    groups: list[str]
+    """Joined before `connect()`, left at the end. Of the class or of the instance."""
+
+    goodbye_type = "websocket.disconnect"
+    serves = "websocket"
+
+    _accepted = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if getattr(self, "groups", None) is None:
+            self.groups = []
+
+    # What subclasses override
+
+    async def connect(self) -> None:
+        """The client asks to connect. The default accepts; `close()` refuses, and so does `DenyConnection`."""
+        await self.accept()
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """A frame of the client; one of the two is given."""
+
+    async def disconnect(self, code: int) -> None:
+        """The connection has ended; called once, however it did, after the groups are left.
+
+        `code` is the client's close code; 1006 if the connection broke or the server cancelled the consumer, 1011 after
+        an exception.
+        """
+
+    # What they call
+
+    async def accept(self, subprotocol: str | None = None, headers: ChannelHeaders | None = None) -> None:
+        """Accept the connection."""
+        self._accepted = True
+        event = {"type": "websocket.accept", "subprotocol": subprotocol, "headers": _header_list(headers)}
+        await self.base_send(event)
+
+    async def send(  # type: ignore[override]  # a frame takes the place of an event here
+        self, text_data: str | None = None, bytes_data: bytes | None = None, close: bool | int = False
+    ) -> None:
+        """Send a frame; an empty one is a frame too. With `close` (True, or a code), close the connection after it.
+
+        Raises:
+            ValueError: neither text nor bytes are given.
+            ClientGone: the client is gone. If no handler catches it, it is taken as a disconnect.
+        """
+        if text_data is not None:
+            await self.base_send({"type": "websocket.send", "text": text_data})
+        elif bytes_data is not None:
+            await self.base_send({"type": "websocket.send", "bytes": bytes_data})
+        else:
+            raise ValueError("You must pass one of bytes_data or text_data")
+        if close:
+            await self.close(close)
+
+    async def close(self, code: int | bool | None = None, reason: str | None = None) -> None:
+        """Close the connection, before `accept()` refuse it. The default code is 1000.
+
+        The groups are left, and no more events of the layer are handled. The consumer ends when the client has
+        answered.
+        """
+        if code is None or isinstance(code, bool):
+            code = NORMAL
+        await self.base_send({"type": "websocket.close", "code": code, "reason": reason})
+        connection = self._connection
+        if connection is not None:
+            connection.close_code = code
+            await connection.leave()
+
+    @classmethod
+    async def serve(cls, websocket: "WebSocket", /, **initkwargs: Any) -> None:
+        """Serve a WebSocket of Starlette or FastAPI from within its endpoint, with a consumer made with `initkwargs`.
+
+        ```python
+        @app.websocket("/ws/{room}")
+        async def chat(websocket: WebSocket, room: str, user: Annotated[User, Depends(current_user)]) -> None:
+            await ChatConsumer.serve(websocket, room=room, user=user)
+        ```
+
+        A connection that the endpoint has accepted already is taken over as it is.
+        """
+        from fast_channels.consumer.endpoint import Endpoint
+
+        endpoint = Endpoint(websocket)
+        await cls(**initkwargs)(websocket.scope, endpoint.receive, endpoint.send)
+
+    # The protocol
+
+    async def websocket_connect(self, message: WebSocketConnectEvent) -> None:
+        """Join the groups, then `connect()`.
+
+        Raises:
+            InvalidChannelLayerError: there are groups, and no layer.
+        """
+        await self._join_groups()
+        try:
+            await self.connect()
+        except AcceptConnection:
+            await self.accept()
+        except DenyConnection:
+            await self.close()
+
+    async def websocket_receive(self, message: WebSocketReceiveEvent) -> None:
+        """Hand a frame to `receive()`."""
+        text = message.get("text")
+        if text is not None:
+            await self.receive(text_data=text)
+        elif "bytes" in message:
+            await self.receive(bytes_data=message["bytes"])
+        else:
+            raise ValueError("A websocket.receive message needs text or bytes")
+
+    async def websocket_disconnect(self, message: WebSocketDisconnectEvent) -> None:
+        """Leave the groups, then `disconnect()`, then end."""
+        if self._connection is not None:
+            await self._connection.leave()
+        await self._run_disconnect(message.get("code", NO_CODE))
+        raise StopConsumer
+
+    async def websocket_send(self, message: ChannelMessage) -> None:
+        """Send a frame that came through the layer."""
+        if message.get("text") is None and message.get("bytes") is None:
+            raise ValueError("A websocket.send message needs text or bytes")
+        await self.base_send(message)
+
+    async def websocket_close(self, message: ChannelMessage) -> None:
+        """Close the connection, as a message of the layer asks."""
+        await self.close(message.get("code"), message.get("reason"))
+
+    # Groups, and the end
+
+    def _groups(self) -> Sequence[str]:
+        return getattr(self, "groups", None) or ()
+
+    async def _join_groups(self) -> None:
+        groups = self._groups()
+        if not groups:
+            return
+        name = type(self).__name__
+        if isinstance(groups, str):
+            raise TypeError(f"groups of {name} must be a list of names, not a single string: [{groups!r}]")
+        if getattr(self, "channel_layer", None) is None:
+            raise InvalidChannelLayerError(f"{name} has groups and no channel layer: set channel_layer_alias")
+        for group in groups:
+            await self.channel_layer.group_add(group, self.channel_name)
+        if self._connection is not None and self._connection.left:
+            await self._release_channel()  # the client has left meanwhile: what was joined after that is left again
+
+    async def _run_disconnect(self, code: int) -> None:
+        if not self._disconnected:
+            self._disconnected = True
+            await self.disconnect(code)
+
+    async def _layer_failed(self, error: Exception) -> None:
+        if isinstance(error, MailboxOverflow):
+            await self.close(TRY_AGAIN_LATER)
+        elif isinstance(error, ChannelLayerClosed):
+            await self.close(SERVICE_RESTART)
+        else:
+            await super()._layer_failed(error)
+
+    async def _survived(self, message: ChannelMessage) -> None:
+        if message.get("type") == "websocket.connect" and not self._accepted:
+            await self.close(FAILED)
+
+
+class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
+    """Serves one WebSocket whose text frames are JSON. Override `receive_json()`; send with `send_json()`."""
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
+        """Decode a frame and hand it to `receive_json()`.
+
+        Raises:
+            ValueError: the frame has no text, or no JSON in it.
+        """
+        if not text_data:
+            raise ValueError("No text section for incoming WebSocket frame!")
+        await self.receive_json(await self.decode_json(text_data), **kwargs)
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        """A frame of the client, decoded."""
+
+    async def send_json(self, content: Any, close: bool | int = False) -> None:
+        """Encode `content` and send it; `close` is that of `send()`.
+
+        Raises:
+            TypeError: `content` cannot be encoded.
+        """
+        await self.send(text_data=await self.encode_json(content), close=close)
+
+    @classmethod
+    async def decode_json(cls, text_data: str) -> Any:
+        """What the JSON in `text_data` means. Override it together with `encode_json()`."""
+        return json.loads(text_data)
+
+    @classmethod
+    async def encode_json(cls, content: Any) -> str:
+        """`content` as JSON."""
+        return json.dumps(content)
+
+
+def _header_list(headers: ChannelHeaders | None) -> list[tuple[bytes, bytes]]:
+    if headers is None:
+        return []
+    return list(headers.items() if isinstance(headers, Mapping) else headers)
