@@ -44,9 +44,10 @@ class Connection(asyncio.Protocol):
         self._replies: deque[asyncio.Future[Any]] = deque()
         self._confirmations: dict[asyncio.Future[Any], int] = {}
         self._outgoing: list[bytes] = []
+        self._outgoing_size = 0
         self._error: BaseException | None = None
         self.paused = False
-        """Whether the server does not read: then hold commands back."""
+        """Whether the server does not read, or the connection is over: then hold commands back."""
         self.heard_at = self._loop.time()
         """When something was last received, on the loop's clock: a sign of life."""
         self.lost: asyncio.Future[BaseException] = self._loop.create_future()
@@ -71,8 +72,11 @@ class Connection(asyncio.Protocol):
             return
         self._replies.append(reply)
         self._outgoing.append(command)
+        self._outgoing_size += len(command)
         if len(self._outgoing) == 1:
             self._loop.call_soon(self._flush)
+        elif self._outgoing_size > WRITE_BUFFER:
+            self._flush()
 
     def subscribe(self, command: bytes, addresses: list[bytes]) -> "asyncio.Future[Any]":
         """Send a (un)subscribing `command`; the future resolves when the server has confirmed every address."""
@@ -83,6 +87,7 @@ class Connection(asyncio.Protocol):
 
     def close(self, error: BaseException) -> None:
         """End the connection now; commands without a reply fail with `error`."""
+        self.paused = True
         if self._error is None:
             self._error = error
         if self._transport is not None:
@@ -91,6 +96,7 @@ class Connection(asyncio.Protocol):
     def finish(self) -> None:
         """Write what is waiting, then end the connection."""
         self._flush()
+        self.paused = True
         if self._error is None:
             self._error = ConnectionError("the connection was closed")
         if self._transport is not None:
@@ -100,6 +106,7 @@ class Connection(asyncio.Protocol):
         if self._outgoing and self._transport is not None:
             data = b"".join(self._outgoing)
             self._outgoing.clear()
+            self._outgoing_size = 0
             self._transport.write(data)
 
     # asyncio.Protocol
@@ -111,6 +118,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.heard_at = self._loop.time()
         reader, replies = self._reader, self._replies
+        reply: Any = None
         try:
             reader.feed(data)
             while (reply := reader.gets()) is not INCOMPLETE:
@@ -125,7 +133,9 @@ class Connection(asyncio.Protocol):
                     future.set_exception(reply)
                 else:
                     future.set_result(reply)
-        except Exception as error:  # no RESP, or a reply that nobody asked for: nothing after it can be trusted
+        except IndexError:  # before the greeting, a server says why it will not have us
+            self.close(ConnectionError(f"an answer that nobody asked for: {reply}"))
+        except Exception as error:  # no RESP: nothing after it can be trusted
             self.close(error)
 
     def _pushed(self, push: Any) -> None:
@@ -152,11 +162,13 @@ class Connection(asyncio.Protocol):
         self.paused = True
 
     def resume_writing(self) -> None:
-        self.paused = False
-        self._on_writable()
+        if self._error is None:
+            self.paused = False
+            self._on_writable()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self.paused = True
         if self._error is None:
             self._error = error or ConnectionError("the server closed the connection")
         for reply in self._replies:

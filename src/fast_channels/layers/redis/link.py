@@ -185,6 +185,7 @@ class Link:
         await asyncio.wait({supervisor}, timeout=1)
         if connection is not None:
             await asyncio.wait({connection.lost}, timeout=1)
+            connection.close(ConnectionError("the layer was closed"))  # it could not be written
         self._fail_waiting(ServerUnreachable(self.label, 0.0, "the layer was closed"))
 
     def abandon(self) -> None:
@@ -264,16 +265,17 @@ class Link:
 
     async def _ping(self, connection: Connection) -> None:
         pong = connection.execute("PING")
-        while not pong.done() and not connection.lost.done():
+        waiting = {pong, connection.lost}
+        silent = 0  # half times: the first may have passed while something blocked the event loop, and the ping with it
+        while silent < 2 and not pong.done() and not connection.lost.done():
             heard = connection.heard_at
-            waiting = {pong, connection.lost}
-            await asyncio.wait(waiting, timeout=self._patience.answer, return_when=asyncio.FIRST_COMPLETED)
-            if connection.heard_at == heard and not pong.done():
-                connection.close(TimeoutError(f"no answer to a ping for {self._patience.answer:g} s"))
-                await asyncio.wait({connection.lost}, timeout=1)
-                return
-        if pong.done() and not pong.cancelled() and isinstance(pong.exception(), ReplyError):
-            connection.close(pong.exception() or ConnectionError())
+            await asyncio.wait(waiting, timeout=self._patience.answer / 2, return_when=asyncio.FIRST_COMPLETED)
+            silent = silent + 1 if connection.heard_at == heard else 0
+        if pong.done():
+            _check_pong(connection, pong)
+        elif silent == 2:
+            connection.close(TimeoutError(f"no answer to a ping for {self._patience.answer:g} s"))
+            await asyncio.wait({connection.lost}, timeout=1)
 
     def _pushed(self, push: list[Any]) -> None:
         self._events.on_push(push)
@@ -282,6 +284,13 @@ class Link:
 def backoff(attempt: int, chance: float) -> float:
     """Seconds to wait before the attempt: none at first, then up to 0.1 s, doubling to 2 s; `chance` is in [0, 1)."""
     return 0.0 if attempt == 0 else (0.2 + 0.8 * chance) * min(2.0, 0.1 * 2.0 ** min(attempt - 1, 10))
+
+
+def _check_pong(connection: Connection, pong: "asyncio.Future[Any]") -> None:
+    """End a connection to a server that cannot serve (`MASTERDOWN`); one that forbids pings lives."""
+    error = pong.exception()
+    if isinstance(error, ReplyError) and not str(error).startswith("NOPERM"):
+        connection.close(error)
 
 
 def _passes_by_itself(error: ServerRefused) -> bool:
