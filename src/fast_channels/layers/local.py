@@ -109,13 +109,11 @@ class LocalChannels:
         return [group for group in tuple(mailbox.groups) if self.leave(group, channel)]
 
     def clear(self) -> None:
-        """Forget all messages and memberships, and the channels on which nobody waits."""
+        """Forget all messages and memberships. The channels stay: who reads one need not wait for it right now."""
         self.groups.clear()
-        for channel, mailbox in tuple(self.mailboxes.items()):
+        for mailbox in tuple(self.mailboxes.values()):
             mailbox.clear()
             mailbox.groups.clear()
-            if not mailbox.waiting:
-                del self.mailboxes[channel]
 
     def forget(self) -> None:
         """Forget everything without a word: somebody else has it now."""
@@ -163,7 +161,8 @@ class LocalChannels:
             self.counters.drop("channel_gone")
             return False
         if mailbox.put(entry):
-            mailbox.full = False
+            if mailbox.full and mailbox.has_drained():
+                mailbox.full = False
             return True
         if not mailbox.full:
             mailbox.full = True
@@ -181,8 +180,10 @@ class LocalChannels:
             if not mailbox.put(entry):
                 full += 1
         if full and not group.full:
+            group.full = True
             logger.info("%d of %d channels over capacity in group %s", full, len(mailboxes), name)
-        group.full = full > 0
+        elif group.full and not full:
+            group.full = not all(mailbox.has_drained() for mailbox in mailboxes)
 
     def queued(self) -> Iterator[tuple[str, int]]:
         """Each channel in which messages wait, with how many."""

@@ -10,7 +10,7 @@ from fast_channels.exceptions import ChannelLayerClosed, MailboxOverflow
 from fast_channels.layers.reader import EMPTY
 from fast_channels.type_defs import OverflowPolicy
 
-__all__ = ["OVERFLOW_POLICIES", "SKIPPED", "Counters", "Mailbox"]
+__all__ = ["OVERFLOW_POLICIES", "SKIPPED", "Counters", "Mailbox", "is_worth_a_line"]
 
 OVERFLOW_POLICIES: Final = ("drop_newest", "drop_oldest", "close")
 
@@ -31,9 +31,15 @@ class Counters:
         self.reconnections = 0
         self.dropped: dict[str, int] = {}
 
-    def drop(self, reason: str, count: int = 1) -> None:
-        """Count `count` messages dropped for `reason`."""
-        self.dropped[reason] = self.dropped.get(reason, 0) + count
+    def drop(self, reason: str, count: int = 1) -> int:
+        """Count `count` messages dropped for `reason`, and return how many that were in all."""
+        total = self.dropped[reason] = self.dropped.get(reason, 0) + count
+        return total
+
+
+def is_worth_a_line(total: int) -> bool:
+    """Whether the log mentions a drop that made `total`: the 1st, 2nd, 4th, 8th, …, so that a flood is a few lines."""
+    return total & (total - 1) == 0
 
 
 class Mailbox:
@@ -104,6 +110,10 @@ class Mailbox:
         if self._waiters:
             self._wake()
         return True
+
+    def has_drained(self) -> bool:
+        """Whether half of it is free: an episode of being full is over, not only interrupted by one message taken."""
+        return 2 * len(self._entries) <= self.capacity + 1
 
     def put_back(self, entry: Any) -> None:
         """Put what was taken back to the head; it was accepted before, so no capacity is asked."""
