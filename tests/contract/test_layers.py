@@ -1,0 +1,78 @@
+"""Every layer keeps every promise."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from functools import partial
+from uuid import uuid4
+
+import pytest
+import uvloop
+
+from fast_channels.layers import BaseChannelLayer, InMemoryChannelLayer, RedisPubSubChannelLayer
+from fast_channels.testing.contract import ChannelLayerContract
+from fast_channels.testing.server import NO_SERVER, ServerProcess, find_server_binary
+
+
+class OnUvloop:
+    """The same on the other event loop."""
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        return uvloop.new_event_loop()
+
+
+class TestInMemory(ChannelLayerContract):
+    @pytest.fixture
+    def make_layer(self) -> Callable[..., BaseChannelLayer]:
+        def make(prefix: str = "", **options: object) -> BaseChannelLayer:
+            return InMemoryChannelLayer(**options)  # type: ignore[arg-type]
+
+        return make
+
+
+class TestInMemoryOnUvloop(OnUvloop, TestInMemory):
+    pass
+
+
+class TestPubSub(ChannelLayerContract):
+    shared_between_layers = True
+    keeps_for_nobody = False
+    plain_channels_reach_all = True
+    send_raises_channel_full = False
+    capacity_is_exact = False
+    expires = False
+    carries_any_value = True
+
+    @pytest.fixture
+    def hosts(self, redis_url: str) -> list[str]:
+        return [redis_url]
+
+    @pytest.fixture
+    def make_layer(self, hosts: list[str]) -> Callable[..., BaseChannelLayer]:
+        return partial(_pubsub, hosts, f"test-{uuid4().hex[:12]}")
+
+
+class TestPubSubOnUvloop(OnUvloop, TestPubSub):
+    pass
+
+
+class TestPubSubOnTwoHosts(TestPubSub):
+    @pytest.fixture
+    def hosts(self, redis_url: str, second_redis_url: str) -> list[str]:
+        return [redis_url, second_redis_url]
+
+
+class TestPubSubOnTwoHostsOnUvloop(OnUvloop, TestPubSubOnTwoHosts):
+    pass
+
+
+@pytest.fixture(scope="session")
+def second_redis_url() -> Iterator[str]:
+    if find_server_binary() is None:
+        pytest.skip(NO_SERVER)
+    with ServerProcess() as server:
+        yield server.url
+
+
+def _pubsub(hosts: list[str], unique: str, *, prefix: str = "", **options: object) -> BaseChannelLayer:
+    options.pop("expiry", None)
+    return RedisPubSubChannelLayer(hosts=hosts, prefix=unique + prefix, **options)  # type: ignore[arg-type]
