@@ -33,14 +33,17 @@ channel_name_regex = re.compile(r"[a-zA-Z0-9\-_.]+(?:![a-zA-Z0-9\-_.]*)?", re.AS
 group_name_regex = re.compile(r"[a-zA-Z0-9\-_.]+", re.ASCII)
 
 
+# Only short names are remembered: long ones come from outside, and would fill the memory.
+
+
 @lru_cache(maxsize=8192)
 def _is_channel_name(name: str) -> bool:
-    return len(name) < MAX_NAME_LENGTH and channel_name_regex.fullmatch(name) is not None
+    return channel_name_regex.fullmatch(name) is not None
 
 
 @lru_cache(maxsize=8192)
 def _is_group_name(name: str) -> bool:
-    return len(name) < MAX_NAME_LENGTH and group_name_regex.fullmatch(name) is not None
+    return group_name_regex.fullmatch(name) is not None
 
 
 def _shown(name: object) -> str:
@@ -50,13 +53,13 @@ def _shown(name: object) -> str:
 
 def check_channel_name(name: object) -> None:
     """Raise `InvalidNameError` unless `name` is the name of a channel, plain or specific."""
-    if not isinstance(name, str) or not _is_channel_name(name):
+    if not isinstance(name, str) or len(name) >= MAX_NAME_LENGTH or not _is_channel_name(name):
         raise InvalidNameError(f"{invalid_name_error.format('Channel')} Got {_shown(name)}.")
 
 
 def check_group_name(name: object) -> None:
     """Raise `InvalidNameError` unless `name` is the name of a group."""
-    if not isinstance(name, str) or not _is_group_name(name):
+    if not isinstance(name, str) or len(name) >= MAX_NAME_LENGTH or not _is_group_name(name):
         raise InvalidNameError(f"{invalid_name_error.format('Group')} Got {_shown(name)}.")
 
 
