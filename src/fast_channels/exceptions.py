@@ -13,7 +13,8 @@ Exception
 │   ├── ForeignChannelError         (AssertionError) receiving on a channel of another process or loop
 │   ├── ServerUnreachable           (ConnectionError) no server within the time allowed: nothing was sent
 │   ├── OutcomeUnknown              (ConnectionError) sent, but the connection broke before the answer
-│   └── ServerRefused               the server answered with an error
+│   ├── ServerRefused               the server answered with an error
+│   └── SerializerDoesNotExist      (KeyError, in `serializers`) a format that is not registered
 ├── AcceptConnection                raise in `connect()` to accept
 ├── DenyConnection                  raise in `connect()` to refuse
 └── StopConsumer                    raise in a handler to end the consumer
@@ -23,6 +24,7 @@ The last three are signals, not errors: `except FastChannelsError` never swallow
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "AcceptConnection",
@@ -44,7 +46,17 @@ __all__ = [
 
 
 class FastChannelsError(Exception):
-    """The root of the library's errors."""
+    """The root of the library's errors. Each can be copied and pickled: task queues send them to other processes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # the text is made of the arguments: making the error again would need those
+        return _restored, (type(self), self.args), self.__dict__
+
+
+def _restored(kind: type[FastChannelsError], args: tuple[Any, ...]) -> FastChannelsError:
+    error = kind.__new__(kind)
+    error.args = args
+    return error
 
 
 class InvalidChannelLayerError(FastChannelsError, ValueError):
@@ -120,24 +132,34 @@ class ForeignChannelError(FastChannelsError, AssertionError):
 class ServerUnreachable(FastChannelsError, ConnectionError):
     """No server could be reached within the time allowed. Nothing was sent.
 
-    `server` names it without its password; `cause` is the last thing that went wrong.
+    `server` names it without its password, `waited` is in seconds, `cause` says what went wrong last.
     """
 
     def __init__(self, server: str, waited: float, cause: BaseException | str | None = None) -> None:
         self.server = server
         self.waited = waited
-        reason = f": {cause}" if cause and str(cause) else ""
+        self.cause = _text(cause)
+        reason = f": {self.cause}" if self.cause else ""
         hint = "is it running, and is the address right?"
         super().__init__(f"{server} cannot be reached (waited {waited:.1f} s){reason}; {hint}")
 
 
 class OutcomeUnknown(FastChannelsError, ConnectionError):
-    """A command was sent, and the connection broke before the server answered: it may have happened or not."""
+    """A command was sent, and the connection broke before the server answered: it may have happened or not.
+
+    `server` names it without its password, `cause` says what went wrong.
+    """
 
     def __init__(self, server: str, cause: BaseException | str | None = None) -> None:
         self.server = server
-        reason = f": {cause}" if cause and str(cause) else ""
+        self.cause = _text(cause)
+        reason = f": {self.cause}" if self.cause else ""
         super().__init__(f"the connection to {server} broke before it answered, the outcome is unknown{reason}")
+
+
+def _text(cause: BaseException | str | None) -> str:
+    """What `cause` says; of an error that says nothing, its kind."""
+    return str(cause) or type(cause).__name__ if cause else ""
 
 
 class ServerRefused(FastChannelsError):
