@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from fast_channels.exceptions import InvalidMessageError
+from fast_channels.exceptions import FastChannelsError, InvalidMessageError
 
 if TYPE_CHECKING:
     from cryptography.fernet import Fernet, MultiFernet
@@ -28,8 +28,10 @@ __all__ = [
 ]
 
 
-class SerializerDoesNotExist(KeyError):
+class SerializerDoesNotExist(FastChannelsError, KeyError):
     """No serializer is registered for the format."""
+
+    __str__ = Exception.__str__  # that of KeyError shows its text as a quoted string
 
 
 class BaseMessageSerializer(ABC):
@@ -66,11 +68,14 @@ class BaseMessageSerializer(ABC):
 
         Raises:
             InvalidMessageError: a value that the format cannot encode.
+            TypeError: the format's `as_bytes` made no bytes of it.
         """
         try:
             data = self.as_bytes(raw_message)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InvalidMessageError(f"the message cannot be encoded: {error}") from error
+        if not isinstance(data, bytes):
+            raise TypeError(f"{type(self).__name__}.as_bytes() must return bytes, not {type(data).__name__}")
         if self.random_prefix_length:
             data = os.urandom(self.random_prefix_length) + data
         if self.crypter is not None:
@@ -81,8 +86,9 @@ class BaseMessageSerializer(ABC):
         """The message in `message`.
 
         Raises:
-            ValueError: bytes that are no message of this format, or that were encrypted for another address.
+            ValueError: the message was encrypted for another address.
             cryptography.fernet.InvalidToken: none of the keys fits.
+            msgspec.DecodeError: bytes that are no message (a format of your own: what its `from_bytes` raises).
         """
         if self.crypter is not None:
             message = self._opened(self.crypter.decrypt(message), context)
@@ -98,10 +104,13 @@ class BaseMessageSerializer(ABC):
         return data[end:]
 
     def _crypter(self, keys: Sequence[str | bytes] | None) -> "MultiFernet | None":
-        if not keys:
-            return None
         if isinstance(keys, (str, bytes)):
             raise ValueError("symmetric_encryption_keys must be a list of keys, not a single key")
+        keys = list(keys or ())
+        if not keys:
+            return None
+        if not all(keys):
+            raise ValueError("an encryption key is empty: is its environment variable set?")
         from cryptography.fernet import MultiFernet
 
         return MultiFernet([self.make_fernet(key) for key in keys])
