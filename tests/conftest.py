@@ -10,6 +10,10 @@ import re
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("suite", deadline=None)  # the machine may be busy: how long an example takes says nothing
+settings.load_profile("suite")
 
 REQUIRED = {name for name in os.environ.get("FAST_CHANNELS_REQUIRE", "").split(",") if name}
 SYSTEM_PACKAGE = re.compile(r"system package", re.IGNORECASE)
