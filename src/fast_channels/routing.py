@@ -4,6 +4,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from fast_channels.consumer.base import AsyncConsumer
+from fast_channels.consumer.http import AsyncHttpConsumer
 from fast_channels.type_defs import ChannelApplication
 
 if TYPE_CHECKING:
@@ -69,6 +70,6 @@ def _serves_http(application: Any) -> bool:
     while inner is not None:
         served: type[AsyncConsumer] | None = getattr(inner, "consumer_class", None)
         if served is not None:
-            return served.serves == "http"
+            return issubclass(served, AsyncHttpConsumer)
         inner = getattr(inner, "inner", None) or getattr(inner, "application", None) or getattr(inner, "app", None)
     return False

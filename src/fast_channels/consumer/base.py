@@ -1,18 +1,15 @@
 """What all consumers share: the life of a connection, the channel layer, and the way from a message to its handler."""
 
-from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any, ClassVar, cast
 
 from fast_channels.consumer.application import ConsumerApplication
+from fast_channels.consumer.channel import open_channel
 from fast_channels.consumer.connection import Connection
 from fast_channels.consumer.finishing import finish
 from fast_channels.consumer.handlers import get_handler_name, handler_table, reserved_names
 from fast_channels.consumer.sending import ClientGone, ClientSend
-from fast_channels.exceptions import InvalidChannelLayerError
 from fast_channels.layers.base import BaseChannelLayer
-from fast_channels.layers.reader import ChannelReader, PumpedReader
-from fast_channels.layers.registry import channel_layers
 from fast_channels.type_defs import ASGIReceiveCallable, ASGISendCallable, ChannelMessage, ChannelScope
 
 __all__ = ["AsyncConsumer", "ClientGone", "get_handler_name"]
@@ -51,21 +48,16 @@ class AsyncConsumer:
     channel_name: str
     base_send: ASGISendCallable
 
-    goodbye_type: ClassVar[str | None] = None
-    """The type of the message that tells a consumer of this kind that its client left."""
-
-    serves: ClassVar[str | None] = None
-    """The type of scope that consumers of this kind serve; None for any."""
-
-    _handlers: ClassVar[dict[str, str]] = {}
-    _reserved: ClassVar[frozenset[str]]
-    _connection: Connection | None = None
-    _disconnected = False
+    # A prefix, because subclasses are full of private names of their own.
+    _fc_kind: ClassVar[type[Connection]] = Connection
+    _fc_handlers: ClassVar[dict[str, str]] = {}
+    _fc_reserved: ClassVar[frozenset[str]]
+    _fc_connection: Connection | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._reserved = reserved_names(cls)
-        cls._handlers = handler_table(cls, cls._reserved)
+        cls._fc_reserved = reserved_names(cls)
+        cls._fc_handlers = handler_table(cls, cls._fc_reserved)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {getattr(self, 'channel_name', 'without a channel')}>"
@@ -87,10 +79,13 @@ class AsyncConsumer:
             ValueError: a message without a handler, or a scope of a type that this consumer does not serve.
             Exception: whatever a handler or `on_error` raised, after `disconnect()` has run.
         """
-        self._check_scope(scope)
+        self._fc_kind.check_scope(scope, self)
         self.scope = scope
         self.base_send = ClientSend(send)
-        connection = self._connection = Connection(self, await self._open_channel())
+        reader = None
+        if self.channel_layer_alias is not None:
+            self.channel_layer, self.channel_name, reader = await open_channel(self.channel_layer_alias)
+        connection = self._fc_connection = self._fc_kind(self, reader)
         try:
             await connection.run(receive)
         except GeneratorExit:  # the loop is gone, nothing can be awaited
@@ -101,7 +96,7 @@ class AsyncConsumer:
         else:
             await finish(connection, None)
         finally:
-            self._connection = None
+            self._fc_connection = None
 
     async def dispatch(self, message: ChannelMessage) -> None:
         """Hand `message` to its handler. Override it to look at every message.
@@ -110,9 +105,9 @@ class AsyncConsumer:
             ValueError: the message has no type, or no handler.
         """
         try:
-            name = self._handlers[message["type"]]
+            name = self._fc_handlers[message["type"]]
         except (KeyError, TypeError):
-            name = self._find_handler(message)
+            name = self._fc_find_handler(message)
         await getattr(self, name)(message)
 
     async def send(self, message: ChannelMessage) -> None:
@@ -138,70 +133,15 @@ class AsyncConsumer:
             raise AttributeError(f"{type(self).__name__} has no channel layer: set channel_layer_alias")
         return partial(self.channel_layer.receive, self.channel_name)
 
-    def _check_scope(self, scope: ChannelScope) -> None:
-        kind = scope.get("type")
-        if self.serves is not None and kind != self.serves and kind in ("http", "lifespan", "websocket"):
-            raise ValueError(f"{type(self).__name__} serves {self.serves!r} connections, not {kind!r}")
-
-    # The channel
-
-    async def _open_channel(self) -> ChannelReader | None:
-        alias = self.channel_layer_alias
-        if alias is None:
-            return None
-        if alias not in channel_layers:
-            raise InvalidChannelLayerError.not_registered(alias, channel_layers.list_aliases())
-        layer = self.channel_layer = channel_layers[alias]
-        self.channel_name = await layer.new_channel()
-        if hasattr(layer, "reader"):
-            return layer.reader(self.channel_name)
-        return PumpedReader(self.channel_receive)  # a layer of another library
-
-    async def _release_channel(self) -> None:
-        """Leave all groups; on a layer that cannot release a channel, those in `groups`."""
-        layer = self.channel_layer
-        try:
-            release = layer.release_channel
-        except AttributeError:  # a layer of another library
-            await self._leave_groups()
-            return
-        try:
-            await release(self.channel_name)
-        except NotImplementedError:
-            await self._leave_groups()
-
-    async def _leave_groups(self) -> None:
-        for group in self._groups():
-            await self.channel_layer.group_discard(group, self.channel_name)
-
-    def _groups(self) -> Sequence[str]:
-        """The groups that this consumer joins by itself."""
-        return ()
-
-    # What other kinds of consumers fill in
-
-    async def _run_disconnect(self, code: int) -> None:
-        """Call the consumer's `disconnect()`, unless it was called."""
-
-    async def _layer_failed(self, error: Exception) -> None:
-        """The layer has no more events for this consumer."""
-        try:
-            raise error
-        finally:
-            del error
-
-    async def _survived(self, message: ChannelMessage) -> None:
-        """`on_error` has handled what the handler of `message` raised."""
-
-    def _find_handler(self, message: ChannelMessage) -> str:
+    def _fc_find_handler(self, message: ChannelMessage) -> str:
         """The slow way: a handler that was put on the class or the instance later, or a clear error."""
         try:
             name = get_handler_name(message)
         except ValueError as error:
             raise ValueError(f"{error} (received by {type(self).__name__})") from None
-        if name in self._handlers or (name not in self._reserved and callable(getattr(self, name, None))):
+        if name in self._fc_handlers or (name not in self._fc_reserved and callable(getattr(self, name, None))):
             return name
         raise ValueError(f"No handler for message type {message['type']!s:.80} in {type(self).__name__}")
 
 
-AsyncConsumer._reserved = reserved_names(AsyncConsumer)
+AsyncConsumer._fc_reserved = reserved_names(AsyncConsumer)

@@ -6,15 +6,19 @@ the client. The layer has no task: the dispatcher takes what its reader holds, a
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from fast_channels.consumer.channel import NO_READER, release_channel
+from fast_channels.consumer.codes import ABNORMAL, NO_CODE
 from fast_channels.consumer.concurrent import ConcurrentEvents
+from fast_channels.consumer.interruption import InterruptibleDispatch
 from fast_channels.consumer.pump import FramePump
 from fast_channels.consumer.sending import ClientGone
 from fast_channels.exceptions import StopConsumer
 from fast_channels.layers.reader import EMPTY, ChannelReader
-from fast_channels.type_defs import ASGIReceiveCallable, ChannelMessage
+from fast_channels.type_defs import ASGIReceiveCallable, ChannelMessage, ChannelScope
 
 if TYPE_CHECKING:
     from fast_channels.consumer.base import AsyncConsumer
@@ -33,32 +37,6 @@ LEAVE_SECONDS = 5.0
 """How long leaving the groups may take."""
 
 
-ABNORMAL = 1006
-"""The close code of a connection that broke, or that was cut off on this side."""
-
-NO_CODE = 1005
-"""The close code of a client that gave none."""
-
-
-class _NoReader:
-    """A channel on which nothing ever arrives: there is no layer, or the consumer has left."""
-
-    def take(self) -> Any:
-        return EMPTY
-
-    def add_waiter(self, waiter: "asyncio.Future[None]") -> None:
-        pass
-
-    def discard_waiter(self, waiter: "asyncio.Future[None]") -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-NO_READER: Final = _NoReader()
-
-
 class Connection:
     """Runs one consumer for one client.
 
@@ -66,16 +44,22 @@ class Connection:
     is dispatched after the frames before it; from the moment it is seen, no event of the layer is.
     """
 
+    scope_type: ClassVar[str | None] = None
+    """The type of scope that consumers of this kind serve; None for any."""
+
+    goodbye_type: ClassVar[str | None] = None
+    """The type of the message that tells them that their client left, if they have a handler for one."""
+
     __slots__ = (
+        "_disconnected",
         "_goodbye_timer",
-        "_handler_runs",
-        "_left",
+        "_interruptible",
         "_loop",
-        "_task",
         "_waiter",
         "close_code",
         "consumer",
         "events",
+        "left",
         "pump",
         "reader",
     )
@@ -86,11 +70,11 @@ class Connection:
         self.reader: ChannelReader = NO_READER if reader is None else reader
         self.events: ConcurrentEvents | None = None
         self.close_code: int | None = None
-        self._left = reader is None
+        self.left = reader is None
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
-        self._handler_runs = False
-        self._task: asyncio.Task[Any] | None = None
+        self._disconnected = False
+        self._interruptible: InterruptibleDispatch | None = None
         self._goodbye_timer: asyncio.TimerHandle | None = None
         if reader is not None and consumer.concurrent_events > 1:
             self.events = ConcurrentEvents(self, reader, consumer.concurrent_events)
@@ -98,6 +82,13 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<Connection of {type(self.consumer).__name__}: {self.pump!r}>"
+
+    @classmethod
+    def check_scope(cls, scope: ChannelScope, consumer: "AsyncConsumer") -> None:
+        """Raise ValueError if `scope` is of another protocol than the consumer serves."""
+        kind = scope.get("type")
+        if cls.scope_type is not None and kind != cls.scope_type and kind in ("http", "lifespan", "websocket"):
+            raise ValueError(f"{type(consumer).__name__} serves {cls.scope_type!r} connections, not {kind!r}")
 
     # Dispatching
 
@@ -151,15 +142,14 @@ class Connection:
 
         EMPTY stands for no message: the client or the layer failed, not a handler.
         """
-        consumer = self.consumer
         try:
             if isinstance(error, ClientGone):
                 return await self._client_gone()
             if message is EMPTY:
-                await consumer._layer_failed(error)
+                await self.layer_failed(error)
             else:
-                await consumer.on_error(error)
-                await consumer._survived(message)
+                await self.consumer.on_error(error)
+                await self.survived(message)
         except ClientGone:
             return await self._client_gone()
         except StopConsumer:
@@ -169,52 +159,60 @@ class Connection:
         return True
 
     def _dispatcher(self) -> Callable[[ChannelMessage], Awaitable[None]]:
-        """The consumer's `dispatch`, or what the consumer opted for in its place."""
+        """The consumer's `dispatch`, with what the consumer opted for around it."""
         consumer = self.consumer
+        dispatch = consumer.dispatch
         if consumer.cancel_handler_on_disconnect:
-            self._task = asyncio.current_task()
-        if self.events is not None:
-            if consumer.scope.get("type") != "websocket":
-                self.events.listen()
-            return self._dispatch_and_listen
-        return consumer.dispatch if self._task is None else self._dispatch_interruptibly
+            dispatch = self._interruptible = InterruptibleDispatch(dispatch)
+        if self.events is None:
+            return dispatch
+        if consumer.scope.get("type") != "websocket":
+            self.events.listen()
+            return dispatch
+        return partial(self._dispatch_then_listen, dispatch, self.events)
 
-    async def _dispatch_and_listen(self, message: ChannelMessage) -> None:
-        """A WebSocket's events wait until `connect()` has run, as they do when handlers run one at a time."""
+    @staticmethod
+    async def _dispatch_then_listen(
+        dispatch: Callable[[ChannelMessage], Awaitable[None]], events: ConcurrentEvents, message: ChannelMessage
+    ) -> None:
+        """Events wait until `connect()` has run, as they do when handlers run one at a time."""
         try:
-            await (self.consumer.dispatch(message) if self._task is None else self._dispatch_interruptibly(message))
+            await dispatch(message)
         finally:
-            if self.events is not None:
-                self.events.listen()
+            events.listen()
 
-    async def _dispatch_interruptibly(self, message: ChannelMessage) -> None:
-        """Let `_interrupt()` cancel the handler, and tell that from a cancellation of the whole consumer."""
-        task = self._task
-        if task is None:
-            return
-        cancelling = task.cancelling()
-        self._handler_runs = True
+    # What kinds of consumers differ in
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The groups that the consumer joins by itself."""
+        return ()
+
+    async def disconnect(self, code: int) -> None:
+        """Call the consumer's `disconnect()`, unless it was called."""
+        if not self._disconnected:
+            self._disconnected = True
+            await self.call_disconnect(code)
+
+    async def call_disconnect(self, code: int) -> None:
+        """Call the consumer's `disconnect()`, if it has one."""
+
+    async def layer_failed(self, error: Exception) -> None:
+        """The layer has no more events for this consumer."""
         try:
-            await self.consumer.dispatch(message)
-        except asyncio.CancelledError:
-            if self._handler_runs or task.cancelling() > cancelling + 1:
-                raise
+            raise error
         finally:
-            if not self._handler_runs:
-                task.uncancel()
-            self._handler_runs = False
+            del error
 
-    def _interrupt(self) -> None:
-        if self._handler_runs and self._task is not None:
-            self._handler_runs = False
-            self._task.cancel()
+    async def survived(self, message: ChannelMessage) -> None:
+        """`on_error()` has handled what the handler of `message` raised."""
 
     # Leaving
 
     @property
     def said_goodbye(self) -> bool:
         """Whether the consumer's `disconnect()` was called, or left out by a handler of its own for the disconnect."""
-        return self.pump.goodbye_taken or self.consumer._disconnected
+        return self.pump.goodbye_taken or self._disconnected
 
     @property
     def closed_by_client(self) -> int | None:
@@ -225,15 +223,15 @@ class Connection:
     async def leave(self) -> None:
         """Leave all groups and take no more events. Idempotent; what goes wrong is logged."""
         self._stop_listening()
-        if self._left:
+        if self.left:
             return
         consumer = self.consumer
         try:
             async with asyncio.timeout(LEAVE_SECONDS):
-                await consumer._release_channel()
+                await release_channel(consumer.channel_layer, consumer.channel_name, self.groups)
         except Exception:
             logger.warning("%s could not leave its groups", type(consumer).__name__, exc_info=True)
-        self._left = True
+        self.left = True
 
     def end(self, failure: BaseException | None = None) -> None:
         """Make `run` return, or raise `failure`, as soon as the handler that runs has returned."""
@@ -250,14 +248,9 @@ class Connection:
             self._goodbye_timer = None
 
     @property
-    def left(self) -> bool:
-        """Whether the groups are left."""
-        return self._left
-
-    @property
     def settled(self) -> bool:
         """Whether the groups are left and no task is left either."""
-        return self._left and self.pump.closed and (self.events is None or self.events.closed)
+        return self.left and self.pump.closed and (self.events is None or self.events.closed)
 
     async def wait_closed(self) -> None:
         """Leave the groups and wait until the tasks that `stop()` cancelled have ended."""
@@ -275,14 +268,15 @@ class Connection:
     async def _hang_up(self) -> None:
         """What happens as soon as the client's disconnect is seen, whatever the dispatcher is doing."""
         self._stop_listening()
-        self._interrupt()
+        if self._interruptible is not None:
+            self._interruptible.interrupt()
         await self.leave()
         if self.events is not None:
-            await self.events.drain(cancel=self._task is not None)
+            await self.events.drain(cancel=self._interruptible is not None)
 
     async def _client_gone(self) -> bool:
         """Sending failed. The server knows the code: it gets a moment to say it, then the disconnect is made up."""
-        if self.consumer.goodbye_type is None:
+        if self.goodbye_type is None:
             return False
         await self.leave()
         if self._goodbye_timer is None and not self.pump.over:
@@ -291,4 +285,4 @@ class Connection:
 
     def _say_goodbye(self) -> None:
         if not self.pump.hanging_up:
-            self.pump.end({"type": self.consumer.goodbye_type, "code": ABNORMAL, "reason": None})
+            self.pump.end({"type": self.goodbye_type, "code": ABNORMAL, "reason": None})

@@ -4,15 +4,13 @@ import asyncio
 import logging
 from typing import Any
 
-from fast_channels.consumer.connection import ABNORMAL, Connection
+from fast_channels.consumer.codes import ABNORMAL, FAILED, NORMAL
+from fast_channels.consumer.connection import Connection
 from fast_channels.exceptions import StopConsumer
 
 __all__ = ["finish"]
 
 logger = logging.getLogger("fast_channels.consumer")
-
-NORMAL = 1000
-FAILED = 1011
 
 CANCELLED_SECONDS = 5.0
 """How long a consumer whose task was cancelled may take to end."""
@@ -44,15 +42,14 @@ async def _clean_up(connection: Connection, error: BaseException | None) -> None
     await connection.wait_closed()
     if connection.said_goodbye:
         return
-    consumer = connection.consumer
     try:
-        await consumer._run_disconnect(_close_code(connection, error))
+        await connection.disconnect(_close_code(connection, error))
     except StopConsumer:
         pass
     except Exception:
         if error is None:
             raise
-        logger.exception("disconnect() of %s failed, after an error that is raised", type(consumer).__name__)
+        logger.exception("disconnect() of %s failed, after an error that is raised", type(connection.consumer).__name__)
 
 
 def _close_code(connection: Connection, error: BaseException | None) -> int:

@@ -1,13 +1,33 @@
 """Consumers of HTTP requests."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from fast_channels.consumer.base import AsyncConsumer
+from fast_channels.consumer.codes import NO_CODE
+from fast_channels.consumer.connection import Connection
 from fast_channels.exceptions import StopConsumer
 from fast_channels.type_defs import ChannelHeaders, ChannelMessage, HttpDisconnectEvent, HttpRequestEvent
 
 __all__ = ["AsyncHttpConsumer"]
+
+
+class HttpConnection(Connection):
+    """An HTTP request and its consumer."""
+
+    scope_type = "http"
+
+    consumer: "AsyncHttpConsumer"
+
+    __slots__ = ()
+
+    async def call_disconnect(self, code: int) -> None:
+        """HTTP has no close codes."""
+        await self.consumer.disconnect()
+
+    async def survived(self, message: ChannelMessage) -> None:
+        """A request whose `handle()` failed was answered by `on_error()`, or never will be."""
+        raise StopConsumer
 
 
 class AsyncHttpConsumer(AsyncConsumer):
@@ -17,7 +37,7 @@ class AsyncHttpConsumer(AsyncConsumer):
         body: the parts of the body that have arrived.
     """
 
-    serves = "http"
+    _fc_kind = HttpConnection
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.body: list[bytes] = []
@@ -63,20 +83,13 @@ class AsyncHttpConsumer(AsyncConsumer):
         if message.get("more_body"):
             return
         await self.handle(b"".join(self.body))
-        await self._run_disconnect(0)
-        raise StopConsumer
+        await self._fc_end()
 
     async def http_disconnect(self, message: HttpDisconnectEvent) -> None:
         """Run `disconnect()`, then end."""
-        await self._run_disconnect(0)
-        raise StopConsumer
+        await self._fc_end()
 
-    async def _run_disconnect(self, code: int) -> None:
-        """HTTP has no close codes."""
-        if not self._disconnected:
-            self._disconnected = True
-            await self.disconnect()
-
-    async def _survived(self, message: ChannelMessage) -> None:
-        """A request whose `handle()` failed has been answered by `on_error()`, or never will be."""
+    async def _fc_end(self) -> NoReturn:
+        connection = self._fc_connection
+        await (self.disconnect() if connection is None else connection.disconnect(NO_CODE))
         raise StopConsumer

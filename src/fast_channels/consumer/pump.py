@@ -111,30 +111,27 @@ class FramePump:
     # The task
 
     async def _run(self, receive: ASGIReceiveCallable, hang_up: Callable[[], Awaitable[None]]) -> None:
+        frames = self.frames
         goodbye = None
         try:
-            goodbye = await self._read(receive)
-            self._stopped = self._hanging_up = True  # from here on it ends by itself
-            await hang_up()
+            while True:
+                message = await receive()
+                if message.get("type") in ("websocket.disconnect", "http.disconnect"):
+                    goodbye = message
+                    self._stopped = self._hanging_up = True  # from here on it ends by itself
+                    await hang_up()
+                    break
+                frames.append(message)
+                if self.waiter is not None:
+                    self._wake()
+                if len(frames) >= READ_AHEAD:
+                    self._room = asyncio.get_running_loop().create_future()
+                    await self._room
+                    self._room = None
         except BaseException as error:
             self._finish(goodbye, None if self._stopped else error)
         else:
             self._finish(goodbye, None)
-
-    async def _read(self, receive: ASGIReceiveCallable) -> ChannelMessage:
-        """Queue frames until the client disconnects, and return the disconnect."""
-        frames = self.frames
-        while True:
-            message = await receive()
-            if message.get("type") in ("websocket.disconnect", "http.disconnect"):
-                return message
-            frames.append(message)
-            if self.waiter is not None:
-                self._wake()
-            if len(frames) >= READ_AHEAD:
-                self._room = asyncio.get_running_loop().create_future()
-                await self._room
-                self._room = None
 
     def _finish(self, goodbye: ChannelMessage | None, failure: BaseException | None) -> None:
         if self.over:

@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fast_channels.consumer.base import AsyncConsumer
+from fast_channels.consumer.channel import release_channel
+from fast_channels.consumer.codes import FAILED, NO_CODE, NORMAL, SERVICE_RESTART, TRY_AGAIN_LATER
+from fast_channels.consumer.connection import Connection
 from fast_channels.exceptions import (
     AcceptConnection,
     ChannelLayerClosed,
@@ -13,6 +16,7 @@ from fast_channels.exceptions import (
     MailboxOverflow,
     StopConsumer,
 )
+from fast_channels.layers.reader import ChannelReader
 from fast_channels.type_defs import (
     ChannelHeaders,
     ChannelMessage,
@@ -26,11 +30,41 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncJsonWebsocketConsumer", "AsyncWebsocketConsumer"]
 
-NORMAL = 1000
-NO_CODE = 1005
-FAILED = 1011
-SERVICE_RESTART = 1012
-TRY_AGAIN_LATER = 1013
+
+class WebsocketConnection(Connection):
+    """A WebSocket and its consumer."""
+
+    scope_type = "websocket"
+    goodbye_type = "websocket.disconnect"
+
+    consumer: "AsyncWebsocketConsumer"
+
+    __slots__ = ("accepted",)
+
+    def __init__(self, consumer: "AsyncWebsocketConsumer", reader: ChannelReader | None) -> None:
+        super().__init__(consumer, reader)
+        self.accepted = False
+
+    @property
+    def groups(self) -> Sequence[str]:
+        return self.consumer._fc_groups()
+
+    async def call_disconnect(self, code: int) -> None:
+        await self.consumer.disconnect(code)
+
+    async def layer_failed(self, error: Exception) -> None:
+        """Tell the client that it may come back."""
+        if isinstance(error, MailboxOverflow):
+            await self.consumer.close(TRY_AGAIN_LATER)
+        elif isinstance(error, ChannelLayerClosed):
+            await self.consumer.close(SERVICE_RESTART)
+        else:
+            await super().layer_failed(error)
+
+    async def survived(self, message: ChannelMessage) -> None:
+        """Refuse a connection whose `connect()` failed before it accepted."""
+        if message.get("type") == "websocket.connect" and not self.accepted:
+            await self.consumer.close(FAILED)
 
 
 class AsyncWebsocketConsumer(AsyncConsumer):
@@ -45,10 +79,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
     groups: list[str]
     """Joined before `connect()`, left at the end. Of the class or of the instance."""
 
-    goodbye_type = "websocket.disconnect"
-    serves = "websocket"
-
-    _accepted = False
+    _fc_kind = WebsocketConnection
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if getattr(self, "groups", None) is None:
@@ -74,7 +105,8 @@ class AsyncWebsocketConsumer(AsyncConsumer):
 
     async def accept(self, subprotocol: str | None = None, headers: ChannelHeaders | None = None) -> None:
         """Accept the connection."""
-        self._accepted = True
+        if isinstance(self._fc_connection, WebsocketConnection):
+            self._fc_connection.accepted = True
         event = {"type": "websocket.accept", "subprotocol": subprotocol, "headers": _header_list(headers)}
         await self.base_send(event)
 
@@ -105,7 +137,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         if code is None or isinstance(code, bool):
             code = NORMAL
         await self.base_send({"type": "websocket.close", "code": code, "reason": reason})
-        connection = self._connection
+        connection = self._fc_connection
         if connection is not None:
             connection.close_code = code
             await connection.leave()
@@ -135,7 +167,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         Raises:
             InvalidChannelLayerError: there are groups, and no layer.
         """
-        await self._join_groups()
+        await self._fc_join_groups()
         try:
             await self.connect()
         except AcceptConnection:
@@ -155,9 +187,13 @@ class AsyncWebsocketConsumer(AsyncConsumer):
 
     async def websocket_disconnect(self, message: WebSocketDisconnectEvent) -> None:
         """Leave the groups, then `disconnect()`, then end."""
-        if self._connection is not None:
-            await self._connection.leave()
-        await self._run_disconnect(message.get("code", NO_CODE))
+        code = message.get("code", NO_CODE)
+        connection = self._fc_connection
+        if connection is None:
+            await self.disconnect(code)
+        else:
+            await connection.leave()
+            await connection.disconnect(code)
         raise StopConsumer
 
     async def websocket_send(self, message: ChannelMessage) -> None:
@@ -170,13 +206,8 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         """Close the connection, as a message of the layer asks."""
         await self.close(message.get("code"), message.get("reason"))
 
-    # Groups, and the end
-
-    def _groups(self) -> Sequence[str]:
-        return getattr(self, "groups", None) or ()
-
-    async def _join_groups(self) -> None:
-        groups = self._groups()
+    async def _fc_join_groups(self) -> None:
+        groups = self._fc_groups()
         if not groups:
             return
         name = type(self).__name__
@@ -186,25 +217,12 @@ class AsyncWebsocketConsumer(AsyncConsumer):
             raise InvalidChannelLayerError(f"{name} has groups and no channel layer: set channel_layer_alias")
         for group in groups:
             await self.channel_layer.group_add(group, self.channel_name)
-        if self._connection is not None and self._connection.left:
-            await self._release_channel()  # the client has left meanwhile: what was joined after that is left again
+        connection = self._fc_connection
+        if connection is not None and connection.left:  # the client has left meanwhile
+            await release_channel(self.channel_layer, self.channel_name, groups)
 
-    async def _run_disconnect(self, code: int) -> None:
-        if not self._disconnected:
-            self._disconnected = True
-            await self.disconnect(code)
-
-    async def _layer_failed(self, error: Exception) -> None:
-        if isinstance(error, MailboxOverflow):
-            await self.close(TRY_AGAIN_LATER)
-        elif isinstance(error, ChannelLayerClosed):
-            await self.close(SERVICE_RESTART)
-        else:
-            await super()._layer_failed(error)
-
-    async def _survived(self, message: ChannelMessage) -> None:
-        if message.get("type") == "websocket.connect" and not self._accepted:
-            await self.close(FAILED)
+    def _fc_groups(self) -> Sequence[str]:
+        return getattr(self, "groups", None) or ()
 
 
 class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
