@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from fast_channels.consumer.websocket import AsyncJsonWebsocketConsumer
 from fast_channels.exceptions import FastChannelsError, InvalidNameError
+from fast_channels.layers import BaseChannelLayer
 from sandbox.rooms import ROOM_RULE, ChatText, chat_message, room_group
 
 __all__ = ["BAD_ROOM", "EVERYBODY", "ChatConsumer", "NotificationConsumer", "VisitorConsumer"]
@@ -22,9 +23,13 @@ class ChatConsumer(AsyncJsonWebsocketConsumer):
     """A page in a room. What is sent to the room's group, by whatever process, is shown in the page."""
 
     channel_layer_alias = "chat"
+    channel_layer: BaseChannelLayer  # never None, as it has an alias
 
     async def connect(self) -> None:
-        """Enter the room that the address names, then tell the page which process serves it."""
+        """Enter the room that the address names, and tell the page which process serves it.
+
+        It is left by itself when the connection ends.
+        """
         await self.accept()
         self.room: str = self.scope["path_params"]["room"]
         try:
@@ -39,13 +44,10 @@ class ChatConsumer(AsyncJsonWebsocketConsumer):
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         """What was typed into the page goes to everybody in the room."""
         try:
-            said = ChatText.model_validate(content)
+            message = chat_message(self.room, ChatText.model_validate(content), via="websocket")
+            await self.channel_layer.group_send(self.group, {**message, "from": self.channel_name})
         except ValidationError as error:
             await self.send_json({"type": "error", "text": plain(error)})
-            return
-        message = chat_message(self.room, said, via="websocket")
-        try:
-            await self.channel_layer.group_send(self.group, {**message, "from": self.channel_name})
         except FastChannelsError as error:
             await self.send_json({"type": "error", "text": f"Not sent: {error}"})
 
@@ -59,7 +61,7 @@ class NotificationConsumer(AsyncJsonWebsocketConsumer):
     """A page that is told what everybody should know, in whatever room it is."""
 
     channel_layer_alias = "notifications"
-    groups: ClassVar[list[str]] = [EVERYBODY]
+    groups = [EVERYBODY]
 
     async def notification(self, event: dict[str, Any]) -> None:
         """Handle `notification`."""
@@ -70,7 +72,8 @@ class VisitorConsumer(AsyncJsonWebsocketConsumer):
     """Counts the pages that this process serves: the in-memory layer reaches no other process."""
 
     channel_layer_alias = "memory"
-    groups: ClassVar[list[str]] = ["visitors"]
+    channel_layer: BaseChannelLayer
+    groups = ["visitors"]
 
     visitors: ClassVar[set[str]] = set()
 

@@ -3,7 +3,7 @@
 import socket
 from dataclasses import dataclass
 
-from sandbox.processes import Child, Family
+from sandbox.processes import Child, ChildFailed, Family
 from sandbox.rooms import LOBBY
 from sandbox.valkey import redis_url, shown
 from sandbox.web import fetch
@@ -71,12 +71,19 @@ async def ready(family: Family, server: Server) -> None:
 
 
 async def complaint(server: Server) -> str:
-    """What is wrong with `server`; nothing if it is well."""
+    """Why `server` does not answer; nothing if it does.
+
+    Raises:
+        ChildFailed: it answers that it is not well. It has waited for its Redis server, so there is no use in asking
+            again.
+    """
     try:
         status, answer = await fetch(f"{server.address}/health")
     except OSError as error:
         return str(error)
-    return "" if status == 200 else str(answer["detail"])
+    if status != 200:
+        raise ChildFailed(server.child, f"is not well: {answer['detail']}")
+    return ""
 
 
 def address_of(listener: socket.socket) -> str:

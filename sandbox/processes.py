@@ -123,7 +123,7 @@ class Family:
         await child.process.wait()
         self._children.remove(child)
 
-    async def ready(self, child: Child, probe: Callable[[], Awaitable[str]], seconds: float = 20) -> None:
+    async def ready(self, child: Child, probe: Callable[[], Awaitable[str]], seconds: float = 60) -> None:
         """Wait until `probe` has no complaint about `child`.
 
         Raises:

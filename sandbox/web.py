@@ -8,7 +8,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 __all__ = ["fetch"]
 
-TIMEOUT = 2.0
+TIMEOUT = 10.0
 """Seconds to wait for an answer."""
 
 opener = build_opener(ProxyHandler({}))

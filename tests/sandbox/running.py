@@ -15,6 +15,9 @@ from typing import Self
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
+PATIENCE = 90.0
+"""Seconds to wait for anything: many, because the machine may be busy."""
+
 PROC = Path("/proc/self/stat")
 
 needs_proc = pytest.mark.skipif(not PROC.exists(), reason="finds the processes of a session in /proc")
@@ -44,7 +47,7 @@ class RunningDemo:
     ) -> None:
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(30)
+            self.process.wait(PATIENCE)
         for pid in self.members():
             os.kill(pid, signal.SIGKILL)
         self.output.close()
@@ -92,7 +95,7 @@ def read(path: Path) -> str:
         return ""
 
 
-def until(condition: Callable[[], bool], demo: RunningDemo, seconds: float = 40) -> None:
+def until(condition: Callable[[], bool], demo: RunningDemo, seconds: float = PATIENCE) -> None:
     """Wait for `condition`."""
     deadline = time.monotonic() + seconds
     while not condition():

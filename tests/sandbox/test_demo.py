@@ -10,54 +10,49 @@ import pytest
 
 from sandbox.processes import Family
 from sandbox.valkey import start_valkey
-from tests.sandbox.running import RunningDemo, needs_proc, until
+from tests.sandbox.running import PATIENCE, RunningDemo, needs_proc, until
 
-pytestmark = [needs_proc, pytest.mark.timeout(120)]
+pytestmark = [needs_proc, pytest.mark.timeout(180)]
 
 PARTS = ("sandbox.guard", "valkey-server", "sandbox.server", "sandbox.sender")
 
 
 def test_check_tries_everything_and_exits_with_0() -> None:
     with RunningDemo("--check") as demo:
-        assert demo.process.wait(100) == 0, demo.text
+        assert demo.process.wait(PATIENCE) == 0, demo.text
         assert "7 of 7 steps went well" in demo.text
         assert "FAILED" not in demo.text
         assert "redis://127.0.0.1:" in demo.text
         assert not demo.members()
 
 
-def test_it_prints_the_addresses_of_two_processes() -> None:
-    with RunningDemo() as demo:
-        demo.wait_until_up()
-        assert len({*demo.addresses}) == 2
-        assert len(demo.members("sandbox.server")) == 2
-        assert {int(pid) for pid in re.findall(r"pid (\d+)", demo.text)} <= {*demo.members()}
-
-
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda stop: stop.name)
-def test_a_signal_ends_every_process(stop: signal.Signals) -> None:
+def test_it_prints_its_addresses_and_sigterm_ends_every_process() -> None:
     with RunningDemo() as demo:
         demo.wait_until_up()
         assert all(demo.members(part) for part in PARTS)
-        os.killpg(demo.process.pid, stop)  # as a terminal does: to the foreground group
-        assert demo.process.wait(20) == 0, demo.text
+        assert len({*demo.addresses}) == len(demo.members("sandbox.server")) == 2
+        assert {int(pid) for pid in re.findall(r"pid (\d+)", demo.text)} <= {*demo.members()}
+        demo.process.terminate()
+        assert demo.process.wait(PATIENCE) == 0, demo.text
         assert not demo.members()
         assert "Traceback" not in demo.text
 
 
-def test_more_signals_do_not_disturb_the_cleaning_up() -> None:
+def test_ctrl_c_ends_every_process_and_more_of_it_does_not_disturb_the_cleaning_up() -> None:
     with RunningDemo() as demo:
         demo.wait_until_up()
+        os.killpg(demo.process.pid, signal.SIGINT)  # as a terminal does: to the foreground group
         until(lambda: ended_after_one_more(demo, signal.SIGINT), demo)
         assert demo.process.returncode == 0, demo.text
         assert not demo.members()
+        assert "Traceback" not in demo.text
 
 
 def test_a_signal_while_it_starts_ends_every_process() -> None:
     with RunningDemo("--check") as demo:
         until(lambda: bool(demo.members("sandbox.server")), demo)
-        demo.process.terminate()
-        assert demo.process.wait(20) == 1, demo.text
+        demo.process.send_signal(signal.SIGHUP)
+        assert demo.process.wait(PATIENCE) == 1, demo.text
         assert not demo.members()
 
 
@@ -65,16 +60,16 @@ def test_the_parent_killed_takes_every_process_with_it() -> None:
     with RunningDemo() as demo:
         demo.wait_until_up()
         demo.process.kill()
-        demo.process.wait(20)
+        demo.process.wait(PATIENCE)
         demo.wait_until_gone()
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", ["valkey-server", "sandbox.server"])
 def test_a_child_that_ends_ends_the_demo_with_1(part: str) -> None:
     with RunningDemo() as demo:
         demo.wait_until_up()
         os.kill(demo.members(part)[0], signal.SIGKILL)
-        assert demo.process.wait(20) == 1, demo.text
+        assert demo.process.wait(PATIENCE) == 1, demo.text
         assert not demo.members()
         assert "ended with code -9" in demo.text
 
@@ -96,14 +91,14 @@ async def own_redis() -> AsyncIterator[str]:
 
 async def test_redis_url_is_used_and_no_other_server_started(own_redis: str) -> None:
     with RunningDemo("--check", redis_url=f"{own_redis}/0") as demo:
-        assert await asyncio.to_thread(demo.process.wait, 100) == 0, demo.text
+        assert await asyncio.to_thread(demo.process.wait, PATIENCE) == 0, demo.text
         assert f"{own_redis}/0  (from REDIS_URL)" in demo.text
         assert "embedded" not in demo.text
 
 
 def test_a_redis_url_where_nobody_is_fails_and_hides_the_password() -> None:
     with RunningDemo("--check", redis_url="redis://somebody:secret@127.0.0.1:1/0") as demo:
-        assert demo.process.wait(100) == 1, demo.text
-        assert "127.0.0.1:1" in demo.text
+        assert demo.process.wait(PATIENCE) == 1, demo.text
+        assert "127.0.0.1:1 cannot be reached" in demo.text.replace("/0", "")
         assert "secret" not in demo.text
         assert not demo.members()

@@ -85,3 +85,11 @@ async def test_what_a_child_writes_is_printed_under_its_name(capfd: pytest.Captu
     async with Family() as family:
         await (await family.start("bird", sys.executable, "-c", "print('tweet')")).process.wait()
     assert "bird | tweet" in capfd.readouterr().err
+
+
+async def test_a_guard_that_ends_is_missed() -> None:
+    async with Family() as family:
+        child = await family.start("child", sys.executable, "-c", WAIT)
+        os.kill(os.getpgid(child.pid), signal.SIGKILL)  # the guard leads the group
+        with pytest.raises(ChildFailed, match=r"guard .* ended with code -9"):
+            await family.during(asyncio.sleep(30))
