@@ -115,10 +115,17 @@ class LocalChannels:
             mailbox.clear()
             mailbox.groups.clear()
 
-    def forget(self) -> None:
-        """Forget everything without a word: somebody else has it now."""
-        self.mailboxes.clear()
-        self.groups.clear()
+    def take_over(self, other: "LocalChannels") -> None:
+        """Take the channels of `other`, whose event loop is closed, with their messages and memberships."""
+        for channel, mailbox in other.mailboxes.items():
+            mine = self.mailboxes.setdefault(channel, mailbox)
+            if mine is not mailbox:
+                mine.take_over(mailbox)
+        for name, group in other.groups.items():
+            for channel in group.members:
+                self.join(name, self.mailboxes[channel])
+        other.mailboxes.clear()
+        other.groups.clear()
 
     def close(self) -> None:
         """Forget everything, and tell those who wait."""

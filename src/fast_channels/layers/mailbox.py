@@ -131,6 +131,11 @@ class Mailbox:
             self._wake()
         return False
 
+    def take_over(self, other: "Mailbox") -> None:
+        """Put what waits in `other` before what is here."""
+        self._entries.extendleft(reversed(other._entries))
+        self._wake()
+
     # Going out
 
     def take(self) -> Any:

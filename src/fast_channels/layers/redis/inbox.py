@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from fast_channels import names
-from fast_channels.exceptions import FastChannelsError, OutcomeUnknown
+from fast_channels.exceptions import FastChannelsError, OutcomeUnknown, ServerUnreachable
 from fast_channels.layers.local import LocalChannels
-from fast_channels.layers.mailbox import Counters
+from fast_channels.layers.mailbox import Counters, is_worth_a_line
 from fast_channels.layers.redis.envelope import Control, open_envelope, pack_control, pack_direct
 from fast_channels.layers.redis.keys import Addresses
 from fast_channels.layers.redis.link import Link, LinkEvents, Patience
@@ -41,6 +41,10 @@ class Wiring:
 
 OUTLETS = 10_000
 """Names whose way is remembered; then all are forgotten."""
+
+
+ANSWERS = 10_000
+"""Requests of other processes that are worked on at a time; what comes on top is dropped, and its sender times out."""
 
 
 class Outlet(NamedTuple):
@@ -135,11 +139,7 @@ class Inbox(LinkEvents):
 
     async def attend_to(self, channel: str) -> None:
         """Hear what is sent to a channel of this loop: at its own address, or at the one all its client shares."""
-        if names.is_specific(channel):
-            await self._listen(self._wiring.addresses.inbox(names.client_of(channel)), self._direct)
-        else:
-            address = self._wiring.addresses.shared(channel)
-            await self._listen(address, partial(self._shared, channel, address))
+        await self._listen(*self._way_to(channel))
 
     async def join(self, group: str, channel: str) -> None:
         """Make a channel of this loop a member of `group`; a channel that is gone joins nothing."""
@@ -147,9 +147,8 @@ class Inbox(LinkEvents):
         if mailbox is None:
             return
         self.local.join(group, mailbox)
-        address = self._wiring.addresses.group(group)
         try:
-            await self._listen(address, partial(self._group, group, address))
+            await self._listen(*self._way_to_group(group))
         except BaseException:
             self.leave(group, channel)
             raise
@@ -173,13 +172,19 @@ class Inbox(LinkEvents):
         self.local.clear()
 
     async def _listen(self, address: bytes, route: Route) -> None:
+        await self._subscriptions_of(address).subscribe(address, route)
+
+    def _want(self, address: bytes, route: Route) -> None:
+        self._subscriptions_of(address).want(address, route)
+
+    def _subscriptions_of(self, address: bytes) -> Subscriptions:
         shard = self._shard(address)
         subscriptions = self._subscriptions.get(shard)
         if subscriptions is None:
             subscriptions = self._subscriptions[shard] = Subscriptions(
                 self._wiring.endpoints[shard], self._wiring.patience, self._wiring.on_down, self._wiring.on_gap
             )
-        await subscriptions.subscribe(address, route)
+        return subscriptions
 
     def _ignore(self, address: bytes) -> None:
         subscriptions = self._subscriptions.get(self._shard(address))
@@ -188,22 +193,36 @@ class Inbox(LinkEvents):
 
     # What arrives: from an address to the mailboxes
 
+    def _way_to(self, channel: str) -> tuple[bytes, Route]:
+        if names.is_specific(channel):
+            return self._way_to_inbox(names.client_of(channel))
+        address = self._wiring.addresses.shared(channel)
+        return address, partial(self._shared, channel, address)
+
+    def _way_to_inbox(self, client: str) -> tuple[bytes, Route]:
+        address = self._wiring.addresses.inbox(client)
+        return address, partial(self._direct, address)
+
+    def _way_to_group(self, group: str) -> tuple[bytes, Route]:
+        address = self._wiring.addresses.group(group)
+        return address, partial(self._group, group, address)
+
     def _group(self, group: str, address: bytes, payload: bytes) -> None:
         self.local.deliver_group(group, (address, payload))
 
     def _shared(self, channel: str, address: bytes, payload: bytes) -> None:
         self.local.deliver(channel, (address, payload))
 
-    def _direct(self, data: bytes) -> None:
+    def _direct(self, address: bytes, data: bytes) -> None:
         try:
             channel, payload = open_envelope(data)
             if channel:
                 self.local.deliver(channel.decode("ascii"), (channel, payload))
             else:
-                self._control(payload)
+                self._control(address, payload)
         except Exception as error:  # whoever can publish can publish anything; the reader goes on
-            self._wiring.counters.drop("undecodable")
-            logger.warning("something in inbox %s is no message: %s", self.client, error)
+            if is_worth_a_line(self._wiring.counters.drop("undecodable")):
+                logger.warning("something in inbox %s is no message: %r", self.client, error)
 
     # Channels of other processes
 
@@ -215,7 +234,7 @@ class Inbox(LinkEvents):
         Raises:
             OutcomeUnknown: the owner did not answer in time.
         """
-        await self._listen(self._wiring.addresses.inbox(self.client), self._direct)
+        await self._listen(*self._way_to_inbox(self.client))
         self._last_request += 1
         done = self._requests[self._last_request] = self.loop.create_future()
         control = Control(op, self._last_request, self.client, group, channel)
@@ -233,13 +252,16 @@ class Inbox(LinkEvents):
         payload = pack_control(self._wiring.control.serialize(control, address))
         return await Outlet(self._sender(address), address, address).publish(payload)
 
-    def _control(self, payload: bytes) -> None:
-        address = self._wiring.addresses.inbox(self.client)
+    def _control(self, address: bytes, payload: bytes) -> None:
         control = msgspec.convert(self._wiring.control.deserialize(payload, address), Control)
         if control.op == "done":
             done = self._requests.get(control.id)
             if done is not None and not done.done():
                 done.set_result(None)
+            return
+        names.check_group_name(control.group)
+        if len(self._answers) >= ANSWERS:
+            self._wiring.counters.drop("inbox_full")
             return
         answer = self.loop.create_task(self._obey(control))
         self._answers.add(answer)
@@ -247,7 +269,6 @@ class Inbox(LinkEvents):
 
     async def _obey(self, control: Control) -> None:
         try:
-            names.check_group_name(control.group)
             if control.op == "join":
                 await self.join(control.group, control.channel)
             elif control.op == "leave":
@@ -260,15 +281,19 @@ class Inbox(LinkEvents):
 
     async def adopt(self, client: str, other: "Inbox") -> None:
         """Take over the channels and memberships of a loop that is closed, and what is sent to `client`."""
-        memberships = [(group, channel) for group, found in other.local.groups.items() for channel in found.members]
-        self.local.mailboxes.update(other.local.mailboxes)
-        plain = [channel for channel in other.local.mailboxes if not names.is_specific(channel)]
-        other.local.forget()
-        await self._listen(self._wiring.addresses.inbox(client), self._direct)
-        for channel in plain:
-            await self.attend_to(channel)
-        for group, channel in memberships:
-            await self.join(group, channel)
+        ways = [self._way_to_inbox(client)]
+        ways += [self._way_to(channel) for channel in other.local.mailboxes if not names.is_specific(channel)]
+        ways += [self._way_to_group(group) for group in other.local.groups]
+        self.local.take_over(other.local)
+        for way in ways:
+            self._want(*way)
+        try:
+            for way in ways:
+                await self._listen(*way)
+        except ServerUnreachable:  # what was taken over is heard as soon as there is a server
+            for way in ways:
+                self._want(*way)
+            raise
 
     async def close(self) -> None:
         """Let go of everything. Idempotent; it opens again when it is used."""

@@ -14,7 +14,7 @@ from fast_channels import names
 from fast_channels.exceptions import ForeignChannelError, MessageTooLarge
 from fast_channels.layers.base import BaseChannelLayer, LayerStatistics
 from fast_channels.layers.local import LocalChannels, check_overflow_policy
-from fast_channels.layers.mailbox import SKIPPED, Counters, Mailbox
+from fast_channels.layers.mailbox import SKIPPED, Counters, Mailbox, is_worth_a_line
 from fast_channels.layers.reader import ChannelReader, PumpedReader
 from fast_channels.layers.redis.config import Hosts, parse_hosts
 from fast_channels.layers.redis.inbox import Inbox, Wiring
@@ -156,7 +156,15 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
 
     async def release_channel(self, channel: str) -> None:
         names.check_channel_name(channel)
-        self._here().release(channel)
+        inbox = self._clients.get(names.client_of(channel)) if names.is_specific(channel) else self._here()
+        if inbox is None:
+            return  # another process's, which releases it, or that of a loop that is long gone
+        if inbox.loop is asyncio.get_running_loop():
+            inbox.release(channel)
+        elif inbox.loop.is_closed():
+            inbox.local.release(channel)
+        else:
+            inbox.loop.call_soon_threadsafe(inbox.release, channel)
 
     # Groups
 
@@ -196,7 +204,8 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
 
     async def close(self) -> None:
         loop = asyncio.get_running_loop()
-        self._forget_closed_loops(keep=0)
+        with self._lock:
+            self._forget_closed_loops(keep=0)
         for inbox in tuple(self._inboxes.values()):
             if inbox.loop is loop:
                 await inbox.close()
@@ -267,8 +276,10 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
         try:
             return self._serializer.deserialize(payload, context) if self._encrypted else self.deserialize(payload)
         except Exception as error:  # whoever can publish can publish anything; the receiver goes on
-            self._counters.drop("undecodable")
-            logger.warning("a message of layer %s cannot be read (%r): has its sender other keys?", self.prefix, error)
+            if is_worth_a_line(self._counters.drop("undecodable")):
+                logger.warning(
+                    "a message of layer %s cannot be read (%r): has its sender other keys?", self.prefix, error
+                )
             return SKIPPED
 
     # Inboxes: one for each event loop

@@ -80,13 +80,20 @@ class Subscriptions(LinkEvents):
             ServerUnreachable: not confirmed in time; then the address is not wanted any more.
             ServerRefused: the server does not allow it.
         """
-        wanted = self._wanted.get(address)
-        if wanted is None:
-            wanted = self._wanted[address] = _Wanted(route, self._loop.create_future())
-            self._change(address)
-        elif wanted.confirmed.done() and wanted.confirmed.exception() is None:
-            return
-        await self._confirmation(address, wanted)
+        wanted = self._wanted.get(address) or self._want(address, route)
+        if not wanted.confirmed.done():
+            await self._confirmation(address, wanted)
+
+    def want(self, address: bytes, route: Route) -> None:
+        """The same without waiting: it is subscribed as soon as there is a server."""
+        if address not in self._wanted:
+            self._want(address, route)
+            self.link.start()
+
+    def _want(self, address: bytes, route: Route) -> _Wanted:
+        wanted = self._wanted[address] = _Wanted(route, self._loop.create_future())
+        self._change(address)
+        return wanted
 
     async def _confirmation(self, address: bytes, wanted: _Wanted) -> None:
         self.link.start()
