@@ -31,6 +31,8 @@ class Patience:
 
     send: float = 5.0
     """A command waits this long for a server, then it fails and was not sent."""
+    restore: float = 10.0
+    """What a new connection must know is told within this time, or the connection is given up."""
     ping_every: float = 2.0
     answer: float = 3.0
     """Without any sign of life for this long after a ping, the connection is given up."""
@@ -219,7 +221,7 @@ class Link:
         connection: Connection | None = None
         try:
             connection = await self._endpoint.connect(self._pushed, self._send_waiting)
-            async with asyncio.timeout(self._patience.send):
+            async with asyncio.timeout(self._patience.restore):
                 await self._events.on_connect(connection)
         except BaseException as error:
             if connection is not None:

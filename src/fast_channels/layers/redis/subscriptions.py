@@ -1,7 +1,6 @@
 """What a process wants to hear on one shard, kept in force over every connection."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -64,6 +63,7 @@ class Subscriptions(LinkEvents):
         self._wanted: dict[bytes, _Wanted] = {}
         self._told: set[bytes] = set()
         self._changed: set[bytes] = set()
+        self._unanswered: set[asyncio.Future[Any]] = set()
         self._reason = ""
         self.link = Link(endpoint, self, patience)
 
@@ -157,18 +157,19 @@ class Subscriptions(LinkEvents):
         for batch in _batches(gone):
             connection.subscribe(b"UNSUBSCRIBE", batch).add_done_callback(_no_matter)
         for batch in _batches(new):
-            _ = self._subscribe(connection, batch)
+            self._subscribe(connection, batch)
 
     def _is_untold(self, address: bytes) -> bool:
         """Whether the server has to be told; also again, if who had wanted it left and somebody else came meanwhile."""
         wanted = self._wanted.get(address)
         return wanted is not None and (address not in self._told or not wanted.confirmed.done())
 
-    def _subscribe(self, connection: Connection, batch: list[bytes]) -> "asyncio.Future[Any]":
+    def _subscribe(self, connection: Connection, batch: list[bytes]) -> None:
         hopes = [(address, self._wanted[address]) for address in batch]
         reply = connection.subscribe(b"SUBSCRIBE", batch)
 
         def answered(reply: "asyncio.Future[Any]") -> None:
+            self._unanswered.discard(reply)
             if reply.cancelled():
                 return
             error = reply.exception()
@@ -179,8 +180,8 @@ class Subscriptions(LinkEvents):
             elif isinstance(error, ReplyError):
                 self._refused(connection, hopes, error)
 
+        self._unanswered.add(reply)
         reply.add_done_callback(answered)
-        return reply
 
     def _refused(self, connection: Connection, hopes: list[tuple[bytes, _Wanted]], error: ReplyError) -> None:
         """An ACL refuses a whole command for one of its addresses: find out which."""
@@ -192,7 +193,7 @@ class Subscriptions(LinkEvents):
         for address, wanted in hopes:
             if self._wanted.get(address) is wanted and not connection.lost.done():
                 self._told.add(address)
-                _ = self._subscribe(connection, [address])
+                self._subscribe(connection, [address])
 
     # LinkEvents
 
@@ -203,12 +204,14 @@ class Subscriptions(LinkEvents):
                 wanted.route(push[2])
 
     async def on_connect(self, connection: Connection) -> None:
-        self._told = set()
-        while new := [address for address in self._wanted if address not in self._told]:
-            self._told.update(new)
-            for reply in [self._subscribe(connection, batch) for batch in _batches(new)]:
-                await _settled(reply)
-        self._changed.update(self._told)  # some may have been given up meanwhile
+        self._told = set(self._wanted)
+        for batch in _batches(list(self._wanted)):
+            self._subscribe(connection, batch)
+        while self._unanswered:  # a refusal asks again, one by one
+            await asyncio.wait(self._unanswered)
+        if connection.lost.done():
+            raise ConnectionError(str(connection.lost.result()))
+        self._changed.update(self._told, self._wanted)  # some came and some went meanwhile
         self._loop.call_soon(self._tell)
 
     def on_refused(self, error: ServerRefused) -> None:
@@ -226,12 +229,6 @@ class Subscriptions(LinkEvents):
 
 def _batches(addresses: list[bytes]) -> list[list[bytes]]:
     return [addresses[start : start + BATCH] for start in range(0, len(addresses), BATCH)]
-
-
-async def _settled(reply: "asyncio.Future[Any]") -> None:
-    """Wait for a confirmation; a refusal is dealt with where it was asked for."""
-    with contextlib.suppress(ReplyError):
-        await reply
 
 
 def _no_matter(reply: "asyncio.Future[Any]") -> None:
