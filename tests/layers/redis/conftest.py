@@ -1,0 +1,68 @@
+"""Servers, and the pieces of the wire path on them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from redis import Redis
+
+from fast_channels.layers.redis import RedisPubSubChannelLayer
+from fast_channels.layers.redis.config import parse_hosts
+from fast_channels.layers.redis.topology import Endpoint
+from fast_channels.testing.server import ServerProcess
+from tests.support.loops import loop_factories
+from tests.support.proxy import Proxy
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return loop_factories(item)
+
+
+@pytest.fixture
+def own_server(redis_server: ServerProcess) -> Iterator[ServerProcess]:
+    """A server that a test may stop and kill; skipped where there is none."""
+    with ServerProcess(binary=redis_server.binary) as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(redis_server: ServerProcess) -> Iterator[Proxy]:
+    """On the way to `redis_server`."""
+    with Proxy(redis_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def admin(redis_server: ServerProcess) -> Iterator["Redis"]:
+    """A client that looks at `redis_server` from outside."""
+    with Redis(port=redis_server.port, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+def endpoint(redis_url: str) -> Endpoint:
+    return endpoint_of(redis_url)
+
+
+def endpoint_of(url: str) -> Endpoint:
+    return Endpoint(parse_hosts([url])[0])
+
+
+MakeLayer = Callable[..., RedisPubSubChannelLayer]
+
+
+@pytest.fixture
+async def make_layer(redis_url: str) -> AsyncIterator[MakeLayer]:
+    """Makes layers on `redis_server` that hear each other and no other test; closed in the end."""
+    prefix = f"test-{uuid4().hex[:12]}"
+    layers: list[RedisPubSubChannelLayer] = []
+
+    def make(**options: Any) -> RedisPubSubChannelLayer:
+        layers.append(RedisPubSubChannelLayer(**{"hosts": [redis_url], "prefix": prefix, **options}))
+        return layers[-1]
+
+    yield make
+    for layer in layers:
+        await layer.close()
