@@ -1,7 +1,7 @@
 """The rules of origins and patterns, as tables."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fast_channels.middleware.origins import Origin, matches, parse_origin, parse_pattern
@@ -192,7 +192,6 @@ TEXTS = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(text=TEXTS, pattern=TEXTS)
 def test_no_text_raises(text: str, pattern: str) -> None:
     origin, wanted = parse_origin(text), parse_pattern(pattern)
@@ -200,7 +199,6 @@ def test_no_text_raises(text: str, pattern: str) -> None:
         matches(origin, wanted)
 
 
-@settings(deadline=None)
 @given(text=TEXTS)
 def test_a_well_formed_origin_matches_itself_as_a_pattern(text: str) -> None:
     origin = parse_origin(text)
@@ -209,7 +207,6 @@ def test_a_well_formed_origin_matches_itself_as_a_pattern(text: str) -> None:
         assert is_match(origin.host, text)
 
 
-@settings(deadline=None)
 @given(text=TEXTS, pattern=st.sampled_from(["example.com", ".example.com", "https://.example.com"]))
 def test_what_matches_is_that_host_or_its_subdomain(text: str, pattern: str) -> None:
     for candidate in (text, f"https://{text}.example.com", f"https://example.com{text}", f"https://{text}example.com"):

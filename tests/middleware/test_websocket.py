@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import ParseResult, urlparse
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fast_channels.consumer import AsyncWebsocketConsumer
@@ -171,7 +171,6 @@ def test_a_subclass_may_decide_itself() -> None:
 PARTS = st.text(max_size=20)
 
 
-@settings(deadline=None)
 @given(parts=st.tuples(PARTS, PARTS, PARTS, PARTS, PARTS, PARTS), pattern=PARTS)
 def test_no_parsed_origin_raises(parts: tuple[str, str, str, str, str, str], pattern: str) -> None:
     origin = ParseResult(*parts)
@@ -181,7 +180,6 @@ def test_no_parsed_origin_raises(parts: tuple[str, str, str, str, str, str], pat
     guard.get_origin_port(origin)
 
 
-@settings(deadline=None)
 @given(values=st.lists(st.binary(max_size=30), max_size=3))
 async def test_no_header_raises_or_passes(values: list[bytes]) -> None:
     outcome: list[str] = []
