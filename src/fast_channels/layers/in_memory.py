@@ -1,8 +1,10 @@
 """The layer without a server: channels and groups of one process."""
 
+import logging
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -17,6 +19,8 @@ from fast_channels.serializers import MsgPackSerializer
 from fast_channels.type_defs import ChannelCapacityDict, OverflowPolicy
 
 __all__ = ["InMemoryChannelLayer"]
+
+logger = logging.getLogger("fast_channels.layers")
 
 Value = TypeVar("Value")
 
@@ -55,11 +59,14 @@ class InMemoryChannelLayer(BaseChannelLayer):
     ) -> None:
         super().__init__(expiry=expiry, capacity=capacity, channel_capacity=channel_capacity)
         check_overflow_policy(overflow)
+        if not group_expiry > 0:
+            raise ValueError(f"group_expiry must be more than 0 seconds, not {group_expiry!r}")
         self.group_expiry = group_expiry
         self.client_prefix = uuid4().hex
         self._serializer = MsgPackSerializer()
         self._counters = Counters()
-        self._local = LocalChannels(self._decode, self.get_capacity, overflow, self._counters)
+        self._local = LocalChannels(self._decode, self.get_capacity, overflow, self._counters, _is_expired)
+        self._patrol: deque[Mailbox] = deque()  # who was looked at longest ago comes first
         self._lock = threading.RLock()  # held while names change; again by a log handler that sends through the layer
 
     def __repr__(self) -> str:
@@ -77,20 +84,20 @@ class InMemoryChannelLayer(BaseChannelLayer):
                     self._counters.drop("channel_gone")
                     return
                 mailbox = self._open(channel)
-            if len(mailbox) >= mailbox.capacity:
-                self._drop_expired(mailbox)
-                if len(mailbox) >= mailbox.capacity:
-                    raise ChannelFull(channel=channel, capacity=mailbox.capacity)
+            if len(mailbox) >= mailbox.capacity and not mailbox.drop_stale():
+                raise ChannelFull(channel=channel, capacity=mailbox.capacity)
             mailbox.put(entry)
-        self._counters.sent += 1
+            self._counters.sent += 1
 
     async def receive(self, channel: str) -> dict[str, Any]:
-        mailbox = self._receiving(channel)
+        mailbox = self._reading(channel)
         try:
             message: dict[str, Any] = await mailbox.receive()
         finally:
-            if not mailbox.groups:
-                self._retire(mailbox)
+            mailbox.readers -= 1
+            if "!" not in channel and not mailbox.readers and not mailbox.groups:
+                with self._lock:
+                    self._retire(mailbox)
         return message
 
     async def new_channel(self, prefix: str = "specific") -> str:
@@ -129,7 +136,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         entry = self._entry(message)
         with self._lock:
             self._local.deliver_group(group, entry)
-        self._counters.group_sent += 1
+            self._counters.group_sent += 1
 
     # Life
 
@@ -140,6 +147,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
     async def close(self) -> None:
         with self._lock:
             self._local.close()
+            self._patrol.clear()
 
     # Looking
 
@@ -167,7 +175,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
     def _waiting(self) -> dict[str, list[dict[str, Any]]]:
         mailboxes = tuple(self._local.mailboxes.items())
         for _, mailbox in mailboxes:
-            self._drop_expired(mailbox)
+            mailbox.drop_stale()
         return {channel: mailbox.peek() for channel, mailbox in mailboxes if mailbox}
 
     def _members(self) -> dict[str, dict[str, int]]:
@@ -179,14 +187,17 @@ class InMemoryChannelLayer(BaseChannelLayer):
     # What consumers and workers use
 
     def reader(self, channel: str) -> ChannelReader:
-        return self._receiving(channel)
+        return self._reading(channel)
 
     def _kept_for_return(self, message: dict[str, Any]) -> Entry:
         return NEVER, self._serializer.serialize(message)
 
     def _give_back(self, channel: str, kept: Entry) -> None:
         with self._lock:
-            self._open(channel).put_back(kept)
+            if names.is_specific(channel) and channel not in self._local.mailboxes:
+                self._counters.drop("channel_gone")
+            else:
+                self._open(channel).put_back(kept)
 
     # Entries
 
@@ -202,60 +213,74 @@ class InMemoryChannelLayer(BaseChannelLayer):
         if expires < time.monotonic():
             self._counters.drop("expired")
             return SKIPPED
-        return self._serializer.from_bytes(payload)
-
-    def _drop_expired(self, mailbox: Mailbox) -> None:
-        now = time.monotonic()
-        expired = mailbox.drop_head_while(lambda entry: entry[0] < now)
-        if expired:
-            self._counters.drop("expired", expired)
+        try:
+            return self._serializer.from_bytes(payload)
+        except Exception as error:  # few things can be encoded and not decoded, such as a dataclass that is a key
+            self._counters.drop("undecodable")
+            logger.warning("a message cannot be decoded again (%r)", error)
+            return SKIPPED
 
     # Channels
 
-    def _receiving(self, channel: str) -> Mailbox:
-        mailbox = self._local.mailboxes.get(channel)
-        if mailbox is None:
-            names.check_channel_name(channel)
-            if names.is_specific(channel) and names.client_of(channel) != self.client_prefix:
-                raise ForeignChannelError(channel)
-            with self._lock:
+    def _reading(self, channel: str) -> Mailbox:
+        """The mailbox of a channel of this process. It is kept until its reader closes it."""
+        with self._lock:
+            mailbox = self._local.mailboxes.get(channel) if isinstance(channel, str) else None
+            if mailbox is None:
+                names.check_channel_name(channel)
+                if names.is_specific(channel) and names.client_of(channel) != self.client_prefix:
+                    raise ForeignChannelError(channel)
                 mailbox = self._open(channel)
-        mailbox.used = True
+            mailbox.readers += 1
+            mailbox.used = True
         return mailbox
+
+    # The following are called with the lock held.
 
     def _open(self, channel: str) -> Mailbox:
         self._sweep()
-        return self._local.open(channel)
+        mailbox = self._local.mailboxes.get(channel)
+        if mailbox is None:
+            mailbox = self._local.open(channel)
+            self._patrol.append(mailbox)
+        return mailbox
 
     def _retire(self, mailbox: Mailbox) -> None:
-        """Forget a shared channel in which nothing waits, for which nobody waits, and which is in no group."""
-        if mailbox or mailbox.waiting or mailbox.groups or names.is_specific(mailbox.channel):
+        """Forget a shared channel in which nothing waits, which nobody reads, and which is in no group."""
+        if mailbox or mailbox.readers or mailbox.groups or names.is_specific(mailbox.channel):
             return
-        with self._lock:
-            if not mailbox and not mailbox.waiting and not mailbox.groups:
-                self._local.mailboxes.pop(mailbox.channel, None)
+        if self._is_here(mailbox):
+            del self._local.mailboxes[mailbox.channel]
+
+    def _is_here(self, mailbox: Mailbox) -> bool:
+        return self._local.mailboxes.get(mailbox.channel) is mailbox
 
     def _sweep(self) -> None:
         """Look at the two channels that were looked at longest ago: what nobody came for does not pile up.
 
         Each new channel pays for two old ones, so that no call ever goes through all of them.
         """
-        mailboxes = self._local.mailboxes
-        for channel in [channel for channel, _ in zip(mailboxes, range(2), strict=False)]:
-            mailbox = mailboxes.pop(channel)
-            mailboxes[channel] = mailbox
-            self._drop_expired(mailbox)
+        patrol = self._patrol
+        for mailbox in [patrol.popleft() for _ in range(min(2, len(patrol)))]:
+            mailbox.drop_stale()
+            if not self._is_here(mailbox):
+                continue
             if self._is_abandoned(mailbox):
-                self._local.release(channel)
-            else:
-                self._retire(mailbox)
+                self._local.release(mailbox.channel)
+            self._retire(mailbox)
+            if self._is_here(mailbox):
+                patrol.append(mailbox)
 
     def _is_abandoned(self, mailbox: Mailbox) -> bool:
         now = time.monotonic()
-        if mailbox.used or mailbox.waiting:
+        if mailbox.used or mailbox.readers:
             mailbox.used = False
             mailbox.idle_since = now
         return now - mailbox.idle_since > self.group_expiry
+
+
+def _is_expired(entry: Entry) -> bool:
+    return entry[0] < time.monotonic()
 
 
 class _View(Mapping[str, Value]):

@@ -69,6 +69,7 @@ class LocalChannels:
         get_capacity: how many messages a channel holds.
         overflow: what a full mailbox does with one more.
         counters: where to count.
+        is_stale: whether an entry is too old to be handed over; None: none ever is.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class LocalChannels:
         get_capacity: Callable[[str], int],
         overflow: OverflowPolicy,
         counters: Counters,
+        is_stale: Callable[[Any], bool] | None = None,
     ) -> None:
         self.mailboxes: dict[str, Mailbox] = {}
         self.groups: dict[str, Group] = {}
@@ -84,6 +86,7 @@ class LocalChannels:
         self._decode = decode
         self._get_capacity = get_capacity
         self._overflow: OverflowPolicy = overflow
+        self._is_stale = is_stale
 
     def __repr__(self) -> str:
         return f"<LocalChannels: {len(self.mailboxes)} channels, {len(self.groups)} groups>"
@@ -94,8 +97,9 @@ class LocalChannels:
         """The mailbox of `channel`, made if there is none."""
         mailbox = self.mailboxes.get(channel)
         if mailbox is None:
-            mailbox = Mailbox(channel, self._get_capacity(channel), self._overflow, self._decode, self.counters)
-            self.mailboxes[channel] = mailbox
+            mailbox = self.mailboxes[channel] = Mailbox(
+                channel, self._get_capacity(channel), self._overflow, self._decode, self.counters, self._is_stale
+            )
         return mailbox
 
     def release(self, channel: str) -> list[str]:

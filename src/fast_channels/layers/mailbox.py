@@ -4,6 +4,7 @@ import asyncio
 from asyncio import Future, _get_running_loop
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from fast_channels.exceptions import ChannelLayerClosed, MailboxOverflow
@@ -58,6 +59,7 @@ class Mailbox:
         "_counters",
         "_decode",
         "_entries",
+        "_is_stale",
         "_lost",
         "_waiters",
         "capacity",
@@ -66,6 +68,7 @@ class Mailbox:
         "groups",
         "idle_since",
         "policy",
+        "readers",
         "used",
     )
 
@@ -76,6 +79,7 @@ class Mailbox:
         policy: OverflowPolicy,
         decode: Callable[[Any], Any],
         counters: Counters,
+        is_stale: Callable[[Any], bool] | None = None,
     ) -> None:
         self.channel = channel
         self.capacity = capacity
@@ -83,12 +87,15 @@ class Mailbox:
         self.groups: set[str] = set()
         self.full = False
         """Whether an episode of being full is under way; who delivers here keeps it."""
+        self.readers = 0
+        """How many hold it to read: until they close it, its owner keeps it."""
         self.used = True
         """Set by who receives here, cleared by who looks for mailboxes that nobody needs."""
         self.idle_since = 0.0
         """Since when it was not used, on the clock of who looks."""
         self._decode = decode
         self._counters = counters
+        self._is_stale = is_stale
         self._entries: deque[Any] = deque()
         self._waiters: list[Future[None]] = []
         self._lost = 0  # what the policy "close" threw away; from then on the mailbox takes nothing
@@ -121,14 +128,18 @@ class Mailbox:
         self._wake()
 
     def _overflow(self, entry: Any) -> bool:
+        if self.drop_stale():
+            return self.put(entry)
         self._counters.drop("over_capacity")
         if self.policy == "drop_oldest":
-            self._entries.popleft()
+            with suppress(IndexError):  # its receiver, in another thread, was faster
+                self._entries.popleft()
             self._entries.append(entry)
         elif self.policy == "close" and not self._lost:
             self._counters.drop("over_capacity", self.clear())
             self._lost, self.capacity = self.capacity, 0
-            self._wake()
+            while self._waiters:
+                self._wake()
         return False
 
     def take_over(self, other: "Mailbox") -> None:
@@ -173,7 +184,8 @@ class Mailbox:
             self._wake()
 
     def close(self) -> None:
-        """A mailbox outlives its reader; it ends when its channel is released."""
+        """One reader less. The mailbox outlives its readers; it ends when its channel is released."""
+        self.readers -= 1
 
     def shut(self) -> None:
         """Drop what is queued and tell those who wait that the layer was closed."""
@@ -182,14 +194,17 @@ class Mailbox:
             _elsewhere(waiter, _fail, ChannelLayerClosed(self.channel))
         self._waiters.clear()
 
-    def drop_head_while(self, stale: Callable[[Any], bool]) -> int:
-        """Drop entries from the head for as long as `stale` says so, and say how many that were."""
-        entries = self._entries
+    def drop_stale(self) -> bool:
+        """Drop what is too old to be handed over from the head, counted as expired; True if there was any."""
+        entries, is_stale = self._entries, self._is_stale
         dropped = 0
-        while entries and stale(entries[0]):
-            entries.popleft()
-            dropped += 1
-        return dropped
+        while is_stale is not None and entries and is_stale(head := entries[0]):
+            with suppress(ValueError):  # its receiver, in another thread, was faster, and has counted it
+                entries.remove(head)
+                dropped += 1
+        if dropped:
+            self._counters.drop("expired", dropped)
+        return dropped > 0
 
     def peek(self) -> list[Any]:
         """What is queued, decoded, left where it is."""
@@ -213,11 +228,6 @@ class Mailbox:
                 return
             if _elsewhere(waiter, _resolve):
                 return
-
-    @property
-    def waiting(self) -> bool:
-        """Whether somebody waits for a message."""
-        return bool(self._waiters)
 
 
 def _elsewhere(waiter: "Future[None]", do: Callable[..., None], *args: Any) -> bool:
