@@ -1,6 +1,7 @@
 """`delivery()` and `reader()`: what workers and consumers receive with."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from fast_channels.layers.base import BaseChannelLayer
@@ -85,6 +86,17 @@ class DeliveryContract(ContractTests):
         assert await next_messages(layer, channel, 1) == [1]
 
     @contract_test
+    async def test_nothing_is_given_back_to_a_channel_that_was_released(self, make_layer: MakeLayer) -> None:
+        layer = make_layer()
+        channel = await _channel_with(layer, 1)
+        with suppress(ZeroDivisionError):
+            async with layer.delivery(channel):
+                await layer.release_channel(channel)
+                raise ZeroDivisionError
+        assert channel not in str(await layer.inspect())
+        assert await is_silent(layer, channel)
+
+    @contract_test
     async def test_an_empty_reader_says_so(self, make_layer: MakeLayer) -> None:
         layer = make_layer()
         reader = layer.reader(await layer.new_channel())
@@ -143,6 +155,7 @@ class DeliveryContract(ContractTests):
         channel = await _channel_with(layer, 1, 2, 3)
         reader = layer.reader(channel)
         assert (await _read(reader))["number"] == 1
+        await asyncio.sleep(0.01)
         reader.close()
         assert await next_messages(layer, channel, 2) == [2, 3]
 

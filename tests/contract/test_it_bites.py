@@ -1,0 +1,289 @@
+"""The contract finds out layers that break a promise: each of these breaks one."""
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from fast_channels import names
+from fast_channels.exceptions import ChannelFull
+from fast_channels.layers import BaseChannelLayer, InMemoryChannelLayer, LayerStatistics
+from fast_channels.layers.reader import ChannelReader, PumpedReader
+from fast_channels.testing.contract import ChannelLayerContract, harness
+
+
+class Sloppy(InMemoryChannelLayer):
+    """In-memory, with something wrong."""
+
+
+class LosesOnCancel(Sloppy):
+    async def receive(self, channel: str) -> dict[str, Any]:
+        message = await super().receive(channel)
+        await asyncio.sleep(0)  # whoever cancels here takes the message along
+        return message
+
+
+class LastInFirstOut(Sloppy):
+    async def receive(self, channel: str) -> dict[str, Any]:
+        waiting = [await super().receive(channel) for _ in range(max(1, len(self.channels.get(channel, []))))]
+        for message in waiting[:-1]:
+            await self.send(channel, message)
+        return waiting[-1]
+
+
+class HandsOutTwice(Sloppy):
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        await super().send(channel, message)
+        await super().send(channel, message)
+
+
+class OneReceiverOnly(Sloppy):
+    busy = False
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        if self.busy:
+            await asyncio.Event().wait()
+        self.busy = True
+        try:
+            return await super().receive(channel)
+        finally:
+            self.busy = False
+
+
+class TrustsTheSeed(Sloppy):
+    async def new_channel(self, prefix: str = "specific") -> str:
+        return names.specific_name(prefix, self.client_prefix, str(random.randrange(10**12)))
+
+
+class ForgetsToLeave(Sloppy):
+    async def group_discard(self, group: str, channel: str) -> None:
+        pass
+
+
+class JoinsTwice(Sloppy):
+    async def group_add(self, group: str, channel: str) -> None:
+        await super().group_add(group, channel)
+        self.joined: Counter[str] = getattr(self, "joined", Counter[str]())
+        self.joined[channel] += 1
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        await super().group_send(group, message)
+        for channel, count in self.joined.items():
+            for _ in range(count - 1):
+                await self.send(channel, message)
+
+
+class SharesMessages(Sloppy):
+    _messages: dict[int, dict[str, Any]]
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        message = await super().receive(channel)
+        self._messages = getattr(self, "_messages", {})
+        return self._messages.setdefault(message.get("number", 0), message)
+
+
+class HoldsAnyNumber(Sloppy):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "capacity": 10**6})
+
+
+class CapacityOfTheLayer(Sloppy):
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        if sum(map(len, self.channels.values())) >= self.capacity:
+            raise ChannelFull(channel=channel)
+        await super().send(channel, message)
+
+
+class SaysNothing(Sloppy):
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        logging.disable()
+        try:
+            await super().group_send(group, message)
+        finally:
+            logging.disable(logging.NOTSET)
+
+
+class NeverForgets(Sloppy):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "expiry": 3600})
+
+
+class KeepsReleased(Sloppy):
+    async def release_channel(self, channel: str) -> None:
+        self.require_valid_channel_name(channel)
+
+
+class TakesPythonObjects(Sloppy):
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        self._objects = {**getattr(self, "_objects", {}), message.get("number", 0): message}
+        await super().send(channel, {"number": message.get("number", 0)})
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        message = await super().receive(channel)
+        sent: dict[str, Any] = self._objects[message["number"]]
+        return sent
+
+
+class TakesAnyName(Sloppy):
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        if isinstance(group, str) and group.strip() == group:
+            await super().group_send(group, message)
+
+
+class GivesBackToTheEnd(Sloppy):
+    @asynccontextmanager
+    async def _delivery(self, channel: str) -> AsyncIterator[dict[str, Any]]:
+        message = await self.receive(channel)
+        kept = dict(message)
+        try:
+            yield message
+        except BaseException:
+            await self.send(channel, kept)
+            raise
+
+
+class ReadsAhead(Sloppy):
+    def reader(self, channel: str) -> ChannelReader:
+        return PumpedReader(lambda: self.receive(channel))
+
+
+class ClosesForGood(Sloppy):
+    closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+        await super().close()
+
+    async def new_channel(self, prefix: str = "specific") -> str:
+        if self.closed:
+            raise RuntimeError("closed")
+        return await super().new_channel(prefix)
+
+
+class BelongsToALoop(Sloppy):
+    loop: asyncio.AbstractEventLoop | None = None
+
+    async def new_channel(self, prefix: str = "specific") -> str:
+        self.loop = self.loop or asyncio.get_running_loop()
+        if self.loop is not asyncio.get_running_loop():
+            raise RuntimeError("attached to a different loop")
+        return await super().new_channel(prefix)
+
+
+class CountsNothing(Sloppy):
+    def statistics(self) -> LayerStatistics:
+        return LayerStatistics()
+
+
+class LeavesTasksBehind(Sloppy):
+    async def new_channel(self, prefix: str = "specific") -> str:
+        async def fail() -> None:
+            raise ZeroDivisionError
+
+        self.task = asyncio.ensure_future(fail())
+        await asyncio.sleep(0)
+        del self.task
+        return await super().new_channel(prefix)
+
+
+class ReceivesAnywhere(Sloppy):
+    async def receive(self, channel: str) -> dict[str, Any]:
+        try:
+            return await super().receive(channel)
+        except AssertionError:
+            return {}
+
+
+BROKEN = [
+    (LosesOnCancel, "test_a_receiver_cancelled_all_the_time_loses_nothing"),
+    (LosesOnCancel, "test_several_receivers_cancelled_all_the_time_lose_nothing"),
+    (LastInFirstOut, "test_messages_of_a_sender_arrive_in_order"),
+    (HandsOutTwice, "test_a_message_arrives"),
+    (OneReceiverOnly, "test_each_message_goes_to_one_of_several_receivers"),
+    (TrustsTheSeed, "test_new_channels_are_unique_after_seeding"),
+    (ForgetsToLeave, "test_who_left_gets_nothing_more"),
+    (JoinsTwice, "test_joining_twice_is_joining_once"),
+    (SharesMessages, "test_one_members_changes_are_invisible_to_another"),
+    (HoldsAnyNumber, "test_a_full_channel_refuses_and_stores_nothing"),
+    (HoldsAnyNumber, "test_capacity_is_exact_with_many_senders"),
+    (HoldsAnyNumber, "test_a_full_member_alone_loses_the_groups_message"),
+    (CapacityOfTheLayer, "test_a_full_channel_leaves_the_others_alone"),
+    (SaysNothing, "test_one_line_is_logged_for_each_episode"),
+    (NeverForgets, "test_an_old_message_is_never_handed_over"),
+    (NeverForgets, "test_old_messages_leave_room"),
+    (KeepsReleased, "test_a_released_channel_has_left_its_groups"),
+    (KeepsReleased, "test_a_released_channel_drops_what_is_queued"),
+    (KeepsReleased, "test_a_released_channel_joins_nothing"),
+    (TakesPythonObjects, "test_values_come_out_as_msgpack_carries_them"),
+    (TakesPythonObjects, "test_what_cannot_be_encoded_is_refused_at_the_call"),
+    (TakesPythonObjects, "test_what_happens_to_a_message_after_its_sending_changes_nothing"),
+    (TakesAnyName, "test_bad_group_names_are_refused"),
+    (GivesBackToTheEnd, "test_an_exception_gives_the_message_back_to_the_head"),
+    (ReadsAhead, "test_what_a_reader_did_not_take_stays"),
+    (ClosesForGood, "test_a_closed_layer_opens_again_when_it_is_used"),
+    (BelongsToALoop, "test_one_loop_after_another"),
+    (CountsNothing, "test_statistics_count"),
+    (CountsNothing, "test_what_is_sent_to_a_released_channel_is_counted"),
+    (LeavesTasksBehind, "test_a_message_arrives"),
+    (ReceivesAnywhere, "test_receiving_on_a_channel_of_another_layer_is_an_assertion_error"),
+]
+
+
+class Contract(ChannelLayerContract):
+    timeout = 1
+
+
+def making(kind: type[InMemoryChannelLayer]) -> Callable[..., BaseChannelLayer]:
+    def make(prefix: str = "", **options: Any) -> BaseChannelLayer:
+        return kind(**options)
+
+    return make
+
+
+@pytest.mark.parametrize(("kind", "promise"), BROKEN, ids=lambda value: getattr(value, "__name__", value))
+def test_a_broken_promise_is_found(
+    kind: type[InMemoryChannelLayer], promise: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "PATIENCE", 0.2)
+    check = getattr(Contract(), promise)
+    check(making(InMemoryChannelLayer))
+    with pytest.raises((Exception, pytest.fail.Exception)) as caught:
+        check(making(kind))
+    assert not isinstance(caught.value, AttributeError | NameError)
+
+
+class Alone(Contract):
+    """A layer that says of itself that it shares, and does not."""
+
+    shared_between_layers = True
+
+
+SHARED = [
+    "test_a_message_reaches_a_channel_of_another_layer_in_order",
+    "test_a_group_spans_layers",
+    "test_a_channel_of_another_layer_may_be_added_to_a_group",
+    "test_a_message_on_a_plain_channel_reaches_one_layer_or_all",
+]
+
+
+@pytest.mark.parametrize("promise", SHARED)
+def test_layers_that_do_not_share_are_found(promise: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "PATIENCE", 0.2)
+    with pytest.raises((TimeoutError, AssertionError)):
+        getattr(Alone(), promise)(making(InMemoryChannelLayer))
+
+
+@pytest.mark.parametrize(
+    "promise",
+    ["test_a_prefix_that_begins_with_another_is_another_world", "test_a_flush_ends_at_the_prefix"],
+)
+def test_prefixes_that_do_not_part_are_found(promise: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "PATIENCE", 0.2)
+    only = InMemoryChannelLayer()
+    with pytest.raises((TimeoutError, AssertionError)):
+        getattr(Alone(), promise)(lambda **options: only)
