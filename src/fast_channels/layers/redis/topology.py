@@ -12,6 +12,8 @@ from typing import Any
 from hiredis import ReplyError
 from redis.asyncio import Sentinel
 from redis.asyncio.connection import SSLConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from fast_channels.exceptions import ServerRefused
@@ -50,7 +52,7 @@ class Endpoint:
         template = self._where.template if isinstance(self._where, Server) else self._where.server.template
         limit = getattr(template, "socket_connect_timeout", None) or CONNECT_TIMEOUT
         async with asyncio.timeout(limit):
-            server = await self._locate()
+            server = await self._locate(limit)
             connection = await _open(server, on_push, on_writable)
             try:
                 await self._greet(server, connection)
@@ -59,22 +61,24 @@ class Endpoint:
                 raise
         return connection
 
-    async def _locate(self) -> Server:
+    async def _locate(self, limit: float) -> Server:
         if isinstance(self._where, Server):
             return self._where
-        options = dict(self._where.sentinel_options)
-        sentinel = Sentinel(list(self._where.sentinels), sentinel_kwargs=options)  # type: ignore[no-untyped-call]
-        try:
-            host, port = await sentinel.discover_master(self._where.name)
-        except RedisError as error:
-            raise ConnectionError(f"no master from the Sentinels: {error}") from error
-        finally:
-            for client in sentinel.sentinels:
-                await client.aclose()
-        return self._where.server.at(host, port)
+        # They are asked in turn: one that does not answer leaves time for the others, and for the connection.
+        share = limit / (len(self._where.sentinels) + 1)
+        patience = {"socket_connect_timeout": share, "socket_timeout": share, "retry": Retry(NoBackoff(), 0)}
+        answers = []
+        for node in self._where.sentinels:
+            try:
+                host, port = await _ask(node, self._where.name, {**patience, **self._where.sentinel_options})
+            except (RedisError, OSError) as error:
+                answers.append(f"{node[0]}:{node[1]}: {error}")
+            else:
+                return self._where.server.at(host, port)
+        raise ConnectionError(f"no Sentinel names a master ({'; '.join(answers)})")
 
     async def _greet(self, server: Server, connection: Connection) -> None:
-        commands = [_hello(*await _credentials(server))]
+        commands = [_hello(*await _credentials(server), server.template.client_name or "fast-channels")]
         if server.template.db:
             commands.append(("SELECT", str(server.template.db)))
         try:
@@ -82,6 +86,19 @@ class Endpoint:
         except ReplyError as error:
             answer, _, _ = str(error).partition(", with args")  # of a command that it does not know: the password
             raise ServerRefused(self.label, answer) from None
+
+
+async def _ask(node: tuple[str, int], name: str, options: dict[str, Any]) -> tuple[str, int]:
+    """The address of the master `name` that one Sentinel gives."""
+    sentinel = Sentinel([node], sentinel_kwargs=options)  # type: ignore[no-untyped-call]
+    client: Any = sentinel.sentinels[0]
+    try:
+        state = (await client.sentinel_masters()).get(name)
+    finally:
+        await client.aclose()
+    if not state or not sentinel.check_master_state(state, name):
+        raise ConnectionError(f"it knows no master {name!r} that is up")
+    return state["ip"], state["port"]
 
 
 async def _open(server: Server, on_push: PushHandler, on_writable: Callable[[], None]) -> Connection:
@@ -108,6 +125,7 @@ async def _credentials(server: Server) -> tuple[str, str | None]:
     return template.username or "default", template.password
 
 
-def _hello(username: str, password: str | None) -> tuple[str, ...]:
-    auth = ("AUTH", username, password) if password else ()
-    return ("HELLO", "3", *auth, "SETNAME", "fast-channels")
+def _hello(username: str, password: str | None, name: str) -> tuple[str, ...]:
+    # a user may have no password, and is not the default one for that
+    auth = ("AUTH", username, password or "") if password or username != "default" else ()
+    return ("HELLO", "3", *auth, "SETNAME", name)
