@@ -1,5 +1,6 @@
 """What users write about servers, as frozen data: `hosts`, `sentinels` and their options."""
 
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -20,6 +21,9 @@ Host: TypeAlias = str | tuple[str, int] | Sequence[Any] | Mapping[str, Any]
 """A URL, a pair of host and port, or a dict. See `parse_hosts`."""
 
 Hosts: TypeAlias = Sequence[Host]
+
+NO_CERTIFICATE = (None, "none", ssl.CERT_NONE)
+"""Values of `ssl_cert_reqs` with which the server shows no certificate that its name could be checked with."""
 
 POOL_OPTIONS = frozenset({"max_connections", "timeout"})
 """Options of redis-py's pools, which other programs pass along; there is no pool here, so they mean nothing."""
@@ -89,10 +93,6 @@ def parse_hosts(
     if sentinels is not None or service_name is not None:
         if hosts is not None:
             raise ValueError("give either hosts or sentinels with service_name, not both")
-        if not sentinels or not service_name:
-            raise ValueError(
-                "sentinels and service_name go together: sentinels=[(host, port)], service_name='mymaster'"
-            )
         return (_sentinel_master(sentinels, service_name, sentinel_kwargs or {}, options),)
     if sentinel_kwargs is not None:
         raise ValueError("sentinel_kwargs needs sentinels and service_name")
@@ -121,11 +121,8 @@ def _from_dict(host: dict[str, Any], options: dict[str, Any]) -> Server | Sentin
         sentinel_options = host.pop("sentinel_kwargs", None) or {}
         return _sentinel_master(sentinels, name, sentinel_options, {**options, **host})
     if "address" in host:
-        address = host.pop("address")
-        if isinstance(address, str):
-            return _from_url(address, {**options, **host})
-        return _server({**options, **host, "host": address[0], "port": address[1]})
-    if "host" in host or "path" in host:
+        return _parse_host(host.pop("address"), {**options, **host})
+    if host.keys() & {"host", "port", "path", "db"}:
         return _server({**options, **host})
     raise ValueError(
         f"a host's dict has 'address', 'host', 'path', or 'sentinels' and 'master_name', not {_shown(host)}"
@@ -148,11 +145,15 @@ def _from_url(url: str, options: dict[str, Any]) -> Server:
 
 def _server(options: dict[str, Any]) -> Server:
     known = {key: value for key, value in options.items() if key not in POOL_OPTIONS}
+    _check_address(known.get("host", "localhost"), known.get("port", 6379))
+    secure = known.pop("ssl", False)
     connection_class: Any = known.pop("connection_class", None)
     if connection_class is None:
-        connection_class = _connection_class(known)
-    if issubclass(connection_class, SSLConnection):
-        known.setdefault("ssl_check_hostname", True)
+        connection_class = UnixDomainSocketConnection if "path" in known else Connection
+    if secure and connection_class is Connection:
+        connection_class = SSLConnection
+    if issubclass(connection_class, SSLConnection) and known.get("ssl_cert_reqs", "required") not in NO_CERTIFICATE:
+        known.setdefault("ssl_check_hostname", True)  # as redis-py does from version 6 on
     template = connection_class(**known)
     return Server(
         template,
@@ -162,17 +163,31 @@ def _server(options: dict[str, Any]) -> Server:
     )
 
 
-def _connection_class(options: dict[str, Any]) -> type[AbstractConnection]:
-    if options.pop("ssl", False):
-        return SSLConnection
-    return UnixDomainSocketConnection if "path" in options else Connection
+def _check_address(host: object, port: Any) -> None:
+    """Refuse what comes of an environment variable that is not set, or that holds a URL: then it is not shown."""
+    if not isinstance(host, str) or not host or "@" in host or "/" in host:
+        raise ValueError("a server's host must be a name or an IP address, not None or a URL: is its variable set?")
+    try:
+        valid = 0 < int(port) < 65536
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise ValueError(f"the port of {host} must be a number from 1 to 65535, not {port!r}")
 
 
 def _sentinel_master(
-    sentinels: Sequence[tuple[str, int]], name: str, sentinel_options: Mapping[str, Any], options: dict[str, Any]
+    sentinels: Sequence[tuple[str, int]] | None,
+    name: str | None,
+    sentinel_options: Mapping[str, Any],
+    options: dict[str, Any],
 ) -> SentinelMaster:
+    if not sentinels or not name:
+        raise ValueError("sentinels and service_name go together: sentinels=[(host, port)], service_name='mymaster'")
+    _server(dict(sentinel_options))  # an option that does not exist is an error now, not at the first connection
     try:
-        nodes = tuple((str(host), int(port)) for host, port in sentinels)
-    except (TypeError, ValueError):
-        raise ValueError("sentinels must be a list of (host, port)") from None
+        for host, port in sentinels:
+            _check_address(host, port)
+        nodes = tuple((host, int(port)) for host, port in sentinels)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"sentinels must be a list of (host, port): {error}") from None
     return SentinelMaster(nodes, name, _server(dict(options)), dict(sentinel_options))
