@@ -66,9 +66,12 @@ class ForgetsToLeave(Sloppy):
 
 
 class JoinsTwice(Sloppy):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.joined: Counter[str] = Counter()
+
     async def group_add(self, group: str, channel: str) -> None:
         await super().group_add(group, channel)
-        self.joined: Counter[str] = getattr(self, "joined", Counter[str]())
         self.joined[channel] += 1
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
@@ -79,12 +82,13 @@ class JoinsTwice(Sloppy):
 
 
 class SharesMessages(Sloppy):
-    _messages: dict[int, dict[str, Any]]
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.messages: dict[int, dict[str, Any]] = {}
 
     async def receive(self, channel: str) -> dict[str, Any]:
         message = await super().receive(channel)
-        self._messages = getattr(self, "_messages", {})
-        return self._messages.setdefault(message.get("number", 0), message)
+        return self.messages.setdefault(message["number"], message)
 
 
 class HoldsAnyNumber(Sloppy):
@@ -119,14 +123,17 @@ class KeepsReleased(Sloppy):
 
 
 class TakesPythonObjects(Sloppy):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.objects: list[dict[str, Any]] = []
+
     async def send(self, channel: str, message: dict[str, Any]) -> None:
-        self._objects = {**getattr(self, "_objects", {}), message.get("number", 0): message}
-        await super().send(channel, {"number": message.get("number", 0)})
+        self.objects.append(message)
+        await super().send(channel, {"index": len(self.objects) - 1})
 
     async def receive(self, channel: str) -> dict[str, Any]:
-        message = await super().receive(channel)
-        sent: dict[str, Any] = self._objects[message["number"]]
-        return sent
+        index: int = (await super().receive(channel))["index"]
+        return self.objects[index]
 
 
 class TakesAnyName(Sloppy):

@@ -41,7 +41,7 @@ MALFORMED = [
     "http:example.com",
     "://example.com",
     "1http://example.com",
-    "file:///",
+    "file:" + "///",
     "https://h:99999",
     "https://h:65536",
     "https://h:",
