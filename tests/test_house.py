@@ -168,7 +168,7 @@ def tracked_files() -> list[Path]:
 # Written so that this file does not hold what it looks for.
 OF_ONE_MACHINE = re.compile(
     r"(?m)^\s*(--(extra-)?index-url|--find-links|-i|-f)\b"  # pip options in a requirement file
-    r"|https?://\S+/simple\b|\bfile://(?=/)"
+    r"|https?://\S+/simple\b|\bfile:///\w"
     r"|(?<![\w.}/])/(work|root|home/\w+|Users/\w+|tmp/w)/"
 )
 
