@@ -141,27 +141,17 @@ class MissingSerializer(BaseMessageSerializer):
 class JSONSerializer(BaseMessageSerializer):
     """JSON. Bytes travel as base64 text and come back as text."""
 
-    _encode = staticmethod(msgspec.json.Encoder().encode)
-    _decode = staticmethod(msgspec.json.Decoder().decode)
-
-    def as_bytes(self, message: Any, *args: Any, **kwargs: Any) -> bytes:
-        return self._encode(message)
-
-    def from_bytes(self, message: bytes, *args: Any, **kwargs: Any) -> Any:
-        return self._decode(message)
+    # the functions themselves: a method around them would cost a third of the encoding
+    as_bytes = staticmethod(msgspec.json.Encoder().encode)  # type: ignore[assignment]
+    from_bytes = staticmethod(msgspec.json.Decoder().decode)  # type: ignore[assignment]
 
 
 class MsgPackSerializer(BaseMessageSerializer):
     """MessagePack, the default."""
 
-    _encode = staticmethod(msgspec.msgpack.Encoder().encode)
-    _decode = staticmethod(msgspec.msgpack.Decoder().decode)
-
-    def as_bytes(self, message: Any, *args: Any, **kwargs: Any) -> bytes:
-        return self._encode(message)
-
-    def from_bytes(self, message: bytes, *args: Any, **kwargs: Any) -> Any:
-        return self._decode(message)
+    # the functions themselves: a method around them would cost a third of the encoding
+    as_bytes = staticmethod(msgspec.msgpack.Encoder().encode)  # type: ignore[assignment]
+    from_bytes = staticmethod(msgspec.msgpack.Decoder().decode)  # type: ignore[assignment]
 
 
 class SerializersRegistry:

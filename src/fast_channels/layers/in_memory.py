@@ -64,6 +64,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self.group_expiry = group_expiry
         self.client_prefix = uuid4().hex
         self._serializer = MsgPackSerializer()
+        self._from_bytes = self._serializer.from_bytes
         self._counters = Counters()
         self._local = LocalChannels(self._decode, self.get_capacity, overflow, self._counters, _is_expired)
         self._patrol: deque[Mailbox] = deque()  # who was looked at longest ago comes first
@@ -214,7 +215,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
             self._counters.drop("expired")
             return SKIPPED
         try:
-            return self._serializer.from_bytes(payload)
+            return self._from_bytes(payload)
         except Exception as error:  # few things can be encoded and not decoded, such as a dataclass that is a key
             self._counters.drop("undecodable")
             logger.warning("a message cannot be decoded again (%r)", error)
