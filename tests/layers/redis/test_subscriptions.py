@@ -256,7 +256,7 @@ async def test_nobodys_wait_ends_anothers_who_came_later(listen: Listen, proxy: 
     listener = listen(proxy.url, send=0.3)
     proxy.close()
     first = asyncio.create_task(listener.hear(prefix))
-    await asyncio.sleep(0)
+    await until(lambda: len(listener.subscriptions) == 1)
     listener.subscriptions._patience = Patience(send=EVER)
     second = asyncio.create_task(listener.hear(prefix))
     with pytest.raises(ServerUnreachable):
