@@ -68,7 +68,7 @@ FORMS: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("host", "label"), FORMS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("host", "label"), FORMS, ids=str)
 def test_a_host_is_given_as(host: Any, label: str) -> None:
     assert parsed(host).label == label
 
@@ -108,7 +108,7 @@ def test_what_was_given_is_not_changed() -> None:
         "unix://user:p%40ss%2Fword@/run/redis.sock?db=2",
         {"path": "/run/redis.sock", "db": 2, "username": "user", "password": "p@ss/word"},
     ],
-    ids=lambda value: str(value),
+    ids=str,
 )
 def test_credentials_and_the_database_are_understood_in(host: Any) -> None:
     server = parsed(host)
@@ -151,7 +151,7 @@ def test_what_only_a_pool_knows_is_accepted(option: str) -> None:
         {"hosts": None, "sentinels": [("s", 1)], "service_name": "m", "sentinel_kwargs": {"nonsense": 1}},
         {"hosts": [{"sentinels": [("s", 1)], "master_name": "m", "nonsense": 1}]},
     ],
-    ids=lambda value: str(value),
+    ids=str,
 )
 def test_an_unknown_option_is_a_type_error_that_names_it(arguments: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match="'nonsense'"):
@@ -236,7 +236,7 @@ def test_the_sentinels_may_speak_tls() -> None:
         ({"sentinels": [("one", None)]}, "the port of one must be a number from 1 to 65535, not None"),
         ({"sentinels": [("one", "many")]}, "not 'many'"),
     ],
-    ids=lambda value: str(value),
+    ids=str,
 )
 def test_sentinels_that_cannot_be_asked_are_refused(arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
@@ -286,7 +286,7 @@ def test_options_of_sentinels_need_sentinels() -> None:
         ([("h", 65536)], "from 1 to 65535"),
         ([{"host": "h", "port": None}], "the port of h must be a number"),
     ],
-    ids=lambda value: str(value),
+    ids=str,
 )
 def test_hosts_that_mean_nothing_are_refused(hosts: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
@@ -355,7 +355,7 @@ def test_a_layer_does_not_show_its_password(arguments: dict[str, Any]) -> None:
         [{"sentinels": [f"redis://:{CANARY}@s"], "master_name": "m"}],
         [{"sentinels": [("s", 1)], "master_name": "m", "sentinel_kwargs": {"password": CANARY, "nonsense": 1}}],
     ],
-    ids=lambda value: str(value),
+    ids=str,
 )
 def test_no_error_shows_a_password(hosts: Any) -> None:
     with pytest.raises((TypeError, ValueError)) as caught:
