@@ -40,7 +40,7 @@ class ConcurrentEvents:
         """Take no more events. Those that are being handled go on."""
         self._listening = False
         self._reader.close()
-        if self._listener is not None:
+        if self._listener is not None and self._listener is not asyncio.current_task():
             self._listener.cancel()
 
     async def drain(self, *, cancel: bool) -> None:
@@ -66,12 +66,16 @@ class ConcurrentEvents:
         if tasks:
             await asyncio.wait(tasks, timeout=timeout)
 
+    def forget(self) -> None:
+        """Let go of the task that listened, whose coroutine leads back here."""
+        self._listener = None
+
     def _cancel_tasks(self) -> None:
         for task in self._tasks:
             task.cancel()
 
     async def _listen(self) -> None:
-        while True:
+        while self._listening:
             try:
                 if len(self._tasks) >= self._limit:
                     await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -162,7 +162,7 @@ class Connection:
         """The consumer's `dispatch`, with what the consumer opted for around it."""
         consumer = self.consumer
         dispatch = consumer.dispatch
-        if consumer.cancel_handler_on_disconnect:
+        if consumer.cancel_handler_on_disconnect or self.events is not None:
             dispatch = self._interruptible = InterruptibleDispatch(dispatch)
         if self.events is None:
             return dispatch
@@ -234,8 +234,13 @@ class Connection:
         self.left = True
 
     def end(self, failure: BaseException | None = None) -> None:
-        """Make `run` return, or raise `failure`, as soon as the handler that runs has returned."""
+        """Make `run` return, or raise `failure`: an event ends the consumer, whatever handler of a frame runs."""
         self.pump.end(failure=failure or StopConsumer())
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        if self._interruptible is not None:
+            self._interruptible.interrupt()
 
     def stop(self) -> None:
         """Take nothing more from the client nor from the layer; cancel what runs beside the dispatcher."""
@@ -259,6 +264,15 @@ class Connection:
         if self.events is not None:
             await self.events.wait_closed(LEAVE_SECONDS)
 
+    def forget(self) -> None:
+        """Let go of what leads back here, so that the garbage collector has nothing to do for a connection."""
+        if self.events is not None:
+            self.events.forget()
+            self.events = None
+        if self._interruptible is not None:
+            self._interruptible.forget()
+            self._interruptible = None
+
     def _stop_listening(self) -> None:
         reader, self.reader = self.reader, NO_READER
         reader.close()
@@ -268,11 +282,12 @@ class Connection:
     async def _hang_up(self) -> None:
         """What happens as soon as the client's disconnect is seen, whatever the dispatcher is doing."""
         self._stop_listening()
-        if self._interruptible is not None:
-            self._interruptible.interrupt()
+        impatient = self.consumer.cancel_handler_on_disconnect
+        if impatient:
+            self._interrupt()
         await self.leave()
         if self.events is not None:
-            await self.events.drain(cancel=self._interruptible is not None)
+            await self.events.drain(cancel=impatient)
 
     async def _client_gone(self) -> bool:
         """Sending failed. The server knows the code: it gets a moment to say it, then the disconnect is made up."""

@@ -26,8 +26,14 @@ async def finish(connection: Connection, error: BaseException | None) -> None:
         Exception: `disconnect()` raised it and there was no `error`; beside an `error` it is logged.
     """
     connection.stop()
-    if connection.settled and connection.said_goodbye:
-        return
+    try:
+        if not (connection.settled and connection.said_goodbye):
+            await _finish(connection, error)
+    finally:
+        connection.forget()
+
+
+async def _finish(connection: Connection, error: BaseException | None) -> None:
     cleaning = asyncio.get_running_loop().create_task(_clean_up(connection, error))
     if await _outlast_cancellation(cleaning, cancelled=isinstance(error, asyncio.CancelledError)):
         raise asyncio.CancelledError

@@ -41,5 +41,9 @@ class InterruptibleDispatch:
             self._running = False
             self._task.cancel()
 
+    def forget(self) -> None:
+        """Let go of the task, whose exception may have a traceback that leads back here."""
+        self._task = None
+
     def _cancellations(self) -> int:
         return 0 if self._task is None else self._task.cancelling()

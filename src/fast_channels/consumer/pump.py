@@ -10,8 +10,6 @@ __all__ = ["READ_AHEAD", "FramePump"]
 READ_AHEAD = 16
 """Frames that are read before a handler asked for them; then the server is left to hold its client back."""
 
-_ROOM_AT = READ_AHEAD // 2  # waking the pump for every single frame would cost more than the frame
-
 
 class FramePump:
     """A task that reads ASGI's `receive`, so that a disconnect is seen while a handler runs.
@@ -62,7 +60,7 @@ class FramePump:
     def take(self) -> ChannelMessage:
         """The next frame; there must be one."""
         frame = self.frames.pop(0)
-        if self._room is not None and len(self.frames) <= _ROOM_AT and not self._room.done():
+        if self._room is not None and not self._room.done():
             self._room.set_result(None)
         if frame is self.goodbye:
             self.goodbye_taken = True
