@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from fast_channels.exceptions import ChannelLayerClosed, MailboxOverflow
-from fast_channels.layers.reader import EMPTY
+from fast_channels.layers.reader import EMPTY, ChannelReader
 from fast_channels.type_defs import OverflowPolicy
 
 __all__ = ["OVERFLOW_POLICIES", "SKIPPED", "Counters", "Mailbox", "is_worth_a_line"]
@@ -43,7 +43,7 @@ def is_worth_a_line(total: int) -> bool:
     return total & (total - 1) == 0
 
 
-class Mailbox:
+class Mailbox(ChannelReader):
     """The messages of one channel that wait for its receivers, at most `capacity` of them, in encoded form.
 
     It is the channel's `ChannelReader`. An entry is decoded when it is taken, so that every receiver gets its own copy

@@ -33,6 +33,8 @@ class ChannelReader(Protocol):
     ```
     """
 
+    __slots__ = ()
+
     def take(self) -> Any:
         """The next message, decoded, or `EMPTY`.
 
@@ -54,7 +56,7 @@ class ChannelReader(Protocol):
         ...
 
 
-class PumpedReader:
+class PumpedReader(ChannelReader):
     """A reader over any layer's `receive()`: a task takes one message ahead."""
 
     def __init__(self, receive: Callable[[], Awaitable[Any]]) -> None:

@@ -93,7 +93,7 @@ class Inbox(LinkEvents):
         Raises:
             InvalidNameError: that is no channel's name.
         """
-        outlet = self._outlets.get(channel)
+        outlet = self._outlets.get(channel) if isinstance(channel, str) else None
         if outlet is None:
             names.check_channel_name(channel)
             if names.is_specific(channel):
@@ -111,7 +111,7 @@ class Inbox(LinkEvents):
         Raises:
             InvalidNameError: that is no group's name.
         """
-        outlet = self._group_outlets.get(group)
+        outlet = self._group_outlets.get(group) if isinstance(group, str) else None
         if outlet is None:
             names.check_group_name(group)
             address = self._wiring.addresses.group(group)

@@ -137,7 +137,7 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
         self._counters.sent += 1
 
     async def receive(self, channel: str) -> Any:
-        mailbox = self._here().local.mailboxes.get(channel)
+        mailbox = self._here().local.mailboxes.get(channel) if isinstance(channel, str) else None
         if mailbox is None or "!" not in channel:
             mailbox = await self._open(channel)
         return await mailbox.receive()
