@@ -77,11 +77,12 @@ async def test_an_exception_of_the_application_is_raised_by_whoever_meets_it(opt
         communicator.stop(exceptions=False)
 
 
-async def test_an_exception_ends_a_silence() -> None:
+async def test_an_application_that_fails_sends_nothing_more() -> None:
     async with communicating(fails) as communicator:
         await communicator.send_input({"type": "event"})
+        assert await communicator.receive_nothing(timeout=60)
         with pytest.raises(ZeroDivisionError):
-            await communicator.receive_nothing(timeout=60)
+            await communicator.receive_nothing()
 
 
 async def test_an_exception_is_raised_by_wait() -> None:

@@ -56,16 +56,20 @@ class ApplicationCommunicator(AsgirefCommunicator):
             getter.cancel()  # does nothing if it has got something
         if getter.done() and not getter.cancelled():
             return getter.result()
+        if not self.output_queue.empty():  # it came in the moment in which the time was up
+            return self.output_queue.get_nowait()
         return await self._nothing_received(timeout)
 
     async def receive_nothing(self, timeout: float = 0.1, interval: float = 0.01) -> bool:
-        """Whether the application sends nothing for `timeout` seconds, looked at every `interval` seconds."""
+        """Whether the application sends nothing for `timeout` seconds, looked at every `interval` seconds.
+
+        An application that ends meanwhile sends nothing more; if it failed, the next call raises its exception.
+        """
         self._raise_if_failed()
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout
         while self.output_queue.empty() and not self.future.done() and loop.time() < end:
             await asyncio.wait({self.future}, timeout=interval)
-        self._raise_if_failed()
         return bool(self.output_queue.empty())
 
     async def wait(self, timeout: float = 1) -> None:

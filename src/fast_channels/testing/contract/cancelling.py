@@ -9,6 +9,7 @@ from fast_channels.testing.contract.harness import (
     ContractTests,
     MakeLayer,
     contract_test,
+    listen,
     message,
     next_messages,
 )
@@ -54,6 +55,17 @@ class CancellingContract(ContractTests):
         await sending
         assert got == list(range(CANCELS))
         assert cancelled >= CANCELS
+
+    @contract_test
+    async def test_a_receiver_of_a_plain_channel_cancelled_all_the_time_loses_nothing(
+        self, make_layer: MakeLayer
+    ) -> None:
+        layer = make_layer(capacity=CANCELS)
+        await listen(layer, layer, "jobs")
+        sending = asyncio.ensure_future(_send(layer, "jobs"))
+        got, _ = await _receive_and_cancel(layer, "jobs", CANCELS, random.Random(2))  # noqa: S311
+        await sending
+        assert got == list(range(CANCELS))
 
     @contract_test
     async def test_several_receivers_cancelled_all_the_time_lose_nothing(self, make_layer: MakeLayer) -> None:
