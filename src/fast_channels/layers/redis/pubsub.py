@@ -253,7 +253,11 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
         return b"", self._encode(message, b"")
 
     def _give_back(self, channel: str, kept: Entry) -> None:
-        self._here().local.open(channel).put_back(kept)
+        mailbox = self._here().local.mailboxes.get(channel)
+        if mailbox is None:
+            self._counters.drop("channel_gone")
+        else:
+            mailbox.put_back(kept)
 
     # Encoding
 
