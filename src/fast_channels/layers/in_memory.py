@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -159,31 +159,34 @@ class InMemoryChannelLayer(BaseChannelLayer):
     async def inspect(self) -> dict[str, Any]:
         return {
             "layer": "in-memory",
-            "channels": {channel: len(messages) for channel, messages in self.channels.items()},
+            "channels": self._depths(),
             "groups": {group: list(members) for group, members in self.groups.items()},
         }
 
     @property
     def channels(self) -> Mapping[str, list[dict[str, Any]]]:
         """The messages that wait, by channel: a live view that lists a channel while a message waits in it."""
-        return _View(self._waiting)
+        return _View(self._depths, self._messages)
 
     @property
     def groups(self) -> Mapping[str, dict[str, int]]:
         """The members of each group, with how many messages wait for each: a live view."""
-        return _View(self._members)
+        return _View(lambda: self._local.groups, self._members)
 
-    def _waiting(self) -> dict[str, list[dict[str, Any]]]:
-        mailboxes = tuple(self._local.mailboxes.items())
-        for _, mailbox in mailboxes:
+    def _depths(self) -> dict[str, int]:
+        for mailbox in tuple(self._local.mailboxes.values()):
             mailbox.drop_stale()
-        return {channel: mailbox.peek() for channel, mailbox in mailboxes if mailbox}
+        return dict(self._local.queued())
 
-    def _members(self) -> dict[str, dict[str, int]]:
-        return {
-            name: {mailbox.channel: len(mailbox) for mailbox in group.mailboxes}
-            for name, group in tuple(self._local.groups.items())
-        }
+    def _messages(self, channel: str) -> list[dict[str, Any]]:
+        mailbox = self._local.mailboxes[channel]
+        mailbox.drop_stale()
+        if not mailbox:
+            raise KeyError(channel)
+        return mailbox.peek()
+
+    def _members(self, group: str) -> dict[str, int]:
+        return {mailbox.channel: len(mailbox) for mailbox in self._local.groups[group].mailboxes}
 
     # What consumers and workers use
 
@@ -285,19 +288,20 @@ def _is_expired(entry: Entry) -> bool:
 
 
 class _View(Mapping[str, Value]):
-    """A dict that is made anew at each look."""
+    """What looks like a dict, and is looked up at each access."""
 
-    def __init__(self, look: Callable[[], dict[str, Value]]) -> None:
+    def __init__(self, keys: Callable[[], Collection[str]], look: Callable[[str], Value]) -> None:
+        self._keys = keys
         self._look = look
 
     def __getitem__(self, key: str) -> Value:
-        return self._look()[key]
+        return self._look(key)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._look())
+        return iter(tuple(self._keys()))
 
     def __len__(self) -> int:
-        return len(self._look())
+        return len(self._keys())
 
     def __repr__(self) -> str:
-        return repr(self._look())
+        return repr(dict(self))
