@@ -10,10 +10,12 @@ from redis import Redis
 
 from fast_channels.layers.redis import RedisPubSubChannelLayer
 from fast_channels.layers.redis.config import parse_hosts
+from fast_channels.layers.redis.keys import Addresses
 from fast_channels.layers.redis.topology import Endpoint
 from fast_channels.testing.server import ServerProcess
 from tests.support.loops import loop_factories
 from tests.support.proxy import Proxy
+from tests.support.waiting import PATIENCE
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -66,3 +68,13 @@ async def make_layer(redis_url: str) -> AsyncIterator[MakeLayer]:
     yield make
     for layer in layers:
         await layer.close()
+
+
+async def receiving(layer: RedisPubSubChannelLayer, channel: str) -> "asyncio.Task[Any]":
+    """A task that receives one message of a plain channel; the server has confirmed that it hears it."""
+    task = asyncio.create_task(layer.receive(channel))
+    address = Addresses(layer.prefix).shared(channel).decode()
+    async with asyncio.timeout(PATIENCE):
+        while not any(address in server["subscribers"] for server in (await layer.inspect())["servers"]):
+            await asyncio.sleep(0.002)
+    return task
