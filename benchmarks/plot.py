@@ -10,8 +10,8 @@ from benchmarks.rows import LIMIT, OLD, OURS_NAME, PEERS
 
 __all__ = ["Bar", "Chart", "charts", "svg"]
 
-WIDTH = 860
-LABEL_WIDTH = 400
+WIDTH = 880
+LABEL_WIDTH = 420
 BAR_HEIGHT = 16
 ROW_HEIGHT = 24
 HEAD_HEIGHT = 52
@@ -61,7 +61,7 @@ class Chart:
 
 def charts(lines: list[Line]) -> list[Chart]:
     """How many times 1.1.0, and the cost of a delivery end to end; only what was measured."""
-    found = [_times_old(lines), *(_end_to_end(lines, key) for key in ("e2e.room", "e2e.pairs"))]
+    found = [_times_old(lines), *(_end_to_end(lines, key) for key in ("e2e.room", "e2e.bursts", "e2e.pairs"))]
     return [chart for chart in found if chart.bars]
 
 
@@ -116,14 +116,14 @@ def _chart(chart: Chart) -> str:
 
 
 def _bar(chart: Chart, bar: Bar, y: int) -> str:
-    length, middle = chart.x(bar.value), y + BAR_HEIGHT - 4
+    length, goal, middle = chart.x(bar.value), chart.x(bar.goal) if bar.goal else 0, y + BAR_HEIGHT - 4
     kind, size = "ours" if bar.ours else "other", f'width="{max(length, 1):.1f}" height="{BAR_HEIGHT}"'
     parts = [
         f'<text x="{LABEL_WIDTH - 8}" y="{middle}" text-anchor="end">{escape(bar.label)}</text>',
         f'<rect class="{kind}" x="{LABEL_WIDTH}" y="{y}" {size} rx="2"/>',
-        f'<text x="{LABEL_WIDTH + length + 6:.1f}" y="{middle}">{shown(bar.value)}</text>',
+        f'<text x="{LABEL_WIDTH + max(length, goal) + 6:.1f}" y="{middle}">{shown(bar.value)}</text>',
     ]
-    if bar.goal is not None:
-        x = LABEL_WIDTH + chart.x(bar.goal)
+    if goal:
+        x = LABEL_WIDTH + goal
         parts.append(f'<line class="goal" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 3}" y2="{y + BAR_HEIGHT + 3}"/>')
     return "".join(parts)

@@ -173,7 +173,7 @@ def _redis_rows(layer: str, one_channel: float, group: float, latency: float, co
     )
     yield Row(
         f"{layer}.memory",
-        f"{name}, memory of an idle consumer in a group, net of the harness",
+        f"{name}, memory of an idle consumer, net of the harness",
         "bytes",
         (*_both("workloads.memory", layer), Subject(LIMIT, "limits.memory")),
         {"connections": 3000},
@@ -198,17 +198,21 @@ def _consumer_rows() -> Iterator[Row]:
 
 def _end_to_end_rows() -> Iterator[Row]:
     peers = (Subject(PEERS[0], "litestar_channels"), Subject(PEERS[1], "broadcaster_redis"))
-    yield Row(
-        "e2e.room",
-        "500 WebSockets in one room of one server: its CPU time for a delivery",
-        "us",
-        (Subject(LIMIT, "bare"), *_both("consumers", *LAYERS), *peers),
-        {"scenario": "room", "sockets": 500, "window": 5, "seconds": 2.0},
-        {layer: Goal("<=", 1.2, LIMIT) for layer in LAYERS},
-        measure="cpu_per_message_us",
-        loops=("uvloop",),
-        servers=1,
-    )
+    for key, how, senders, window in (
+        ("e2e.room", "one message after the other", 1, 3),
+        ("e2e.bursts", "20 messages at a time", 20, 20),
+    ):
+        yield Row(
+            key,
+            f"500 WebSockets in one room of one server, {how}: its CPU time for a delivery",
+            "us",
+            (Subject(LIMIT, "bare"), *_both("consumers", *LAYERS), *peers),
+            {"scenario": "room", "sockets": 500, "senders": senders, "window": window, "seconds": 2.0},
+            {layer: Goal("<=", 1.2, LIMIT) for layer in LAYERS},
+            measure="cpu_per_message_us",
+            loops=("uvloop",),
+            servers=1,
+        )
     yield Row(
         "e2e.pairs",
         "50 clients, sent at one server, received at another",

@@ -17,6 +17,7 @@ from benchmarks.program import PADDING, Load, Meter, measure, run
 CONNECTING_AT_ONCE = 50
 PROBE_SECONDS = 0.2
 PROBES = 100
+NAP_SECONDS = 0.0005
 
 OnText = Callable[[int, bytes], None]
 
@@ -111,18 +112,30 @@ async def settle(senders: list[Client], receivers: list[Client]) -> None:
     raise TimeoutError(f"{len(receivers) - len(heard)} of {len(receivers)} sockets never heard from their room")
 
 
+async def nap() -> None:
+    """Look at the sockets two thousand times a second only.
+
+    A client that waits is woken by every message that is written to it, at the expense of the writer. Real clients are
+    on other machines.
+    """
+    while True:
+        await asyncio.sleep(0)
+        time.sleep(NAP_SECONDS)  # noqa: ASYNC251
+
+
 def payload(number: int) -> str:
     """120 bytes that begin with their number."""
     return f"{number:08d}{PADDING}"
 
 
 async def room(parameters: dict[str, Any], servers: list[str], meter: Meter) -> dict[str, Any]:
-    """One sender, many sockets in one room. A delivery is one unit."""
+    """Many sockets in one room, and others that take turns in sending to it. A delivery is one unit."""
     count = parameters["sockets"]
     load = Load(parameters["window"], count)
     receivers = await connect([f"{servers[-1]}/room/one"] * count, lambda index, text: None)
-    [sender] = await connect([f"{servers[0]}/send/one"], lambda index, text: None)
-    await settle([sender], receivers)
+    senders = await connect([f"{servers[0]}/send/one"] * parameters["senders"], lambda index, text: None)
+    await settle(senders[:1], receivers)
+    napping = asyncio.create_task(nap())
     for receiver in receivers:
         receiver.on_text = lambda index, text: load.arrive(int(text[:8]), index)
 
@@ -130,9 +143,12 @@ async def room(parameters: dict[str, Any], servers: list[str], meter: Meter) -> 
         while time.perf_counter() < deadline:
             if load.full:
                 await load.room()
-            sender.send(payload(load.next_number()))
+            number = load.next_number()
+            senders[number % len(senders)].send(payload(number))
 
-    return await measure(load, send, parameters["seconds"], meter)
+    result = await measure(load, send, parameters["seconds"], meter)
+    napping.cancel()
+    return result
 
 
 async def pairs(parameters: dict[str, Any], servers: list[str], meter: Meter) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""One sender to a group of many channels of this process, each with a receiver. One delivery is one unit."""
+"""A group of many channels of this process, each with a receiver. One delivery is one unit.
+
+There are as many senders as messages may be under way: one, and every delivery wakes its receiver; several, and they come
+in bursts.
+"""
 
 import asyncio
 import time
@@ -26,18 +30,21 @@ async def members(layer: BaseChannelLayer, load: Load, count: int) -> list[async
     return tasks
 
 
+async def sender(layer: BaseChannelLayer, load: Load, deadline: float) -> None:
+    while time.perf_counter() < deadline:
+        if load.full:
+            await load.room()
+        await layer.group_send(GROUP, {"type": "bench.message", "number": load.next_number(), "text": PADDING})
+
+
 async def main(parameters: dict[str, Any]) -> dict[str, Any]:
     layer, load = make_layer(parameters), Load(parameters["window"], parameters["channels"])
     receiving = await members(layer, load, parameters["channels"])
 
-    async def sender(deadline: float) -> None:
-        while time.perf_counter() < deadline:
-            if load.full:
-                await load.room()
-            message = {"type": "bench.message", "number": load.next_number(), "text": PADDING}
-            await layer.group_send(GROUP, message)
+    async def senders(deadline: float) -> None:
+        await asyncio.gather(*(sender(layer, load, deadline) for _ in range(parameters["window"])))
 
-    result = await measure(load, sender, parameters["seconds"])
+    result = await measure(load, senders, parameters["seconds"])
     for task in receiving:
         task.cancel()
     return result
