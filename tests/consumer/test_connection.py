@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from fast_channels.consumer.base import AsyncConsumer
-from fast_channels.consumer.connection import TURNS_BETWEEN_YIELDS
+from fast_channels.consumer.connection import GOODBYE_SECONDS, TURNS_BETWEEN_YIELDS
 from fast_channels.consumer.websocket import AsyncWebsocketConsumer
 from fast_channels.layers import ChannelLayerRegistry, InMemoryChannelLayer
 from fast_channels.layers.reader import EMPTY
@@ -487,3 +487,32 @@ async def test_nobody_waits_for_events_of_a_consumer_that_has_none() -> None:
     assert "Plain" in repr(consumer._fc_connection)
     await client.leave()
     assert consumer._fc_connection is None
+
+
+async def test_a_refused_connection_ends_also_when_the_server_never_tells_of_its_end(
+    layer: InMemoryChannelLayer,
+) -> None:
+    class Refusing(Room):
+        async def connect(self) -> None:
+            await self.close(4003)
+
+    client = Client(consumer := Refusing())
+    client.say(CONNECT)
+    await client.ended()
+    assert client.sent == [closing(4003)]
+    assert consumer.calls == [("disconnect", 1006)]
+
+
+async def test_a_connection_that_was_accepted_and_closed_waits_for_its_client(layer: InMemoryChannelLayer) -> None:
+    class Closing(Room):
+        async def connect(self) -> None:
+            await self.accept()
+            await self.close(4003)
+
+    client = Client(consumer := Closing())
+    client.say(CONNECT)
+    await client.until_sent(2)
+    await asyncio.wait((client.task,), timeout=2 * GOODBYE_SECONDS)
+    assert not client.task.done()
+    await client.leave(4003)
+    assert consumer.calls == [("disconnect", 4003)]

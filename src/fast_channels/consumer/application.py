@@ -1,10 +1,10 @@
 """A consumer class as an ASGI application."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fast_channels.type_defs import ASGIReceiveCallable, ASGISendCallable, ChannelScope
+from fast_channels.type_defs import ASGIReceiveCallable, ChannelScope
 
 if TYPE_CHECKING:
     from fast_channels.consumer.base import AsyncConsumer
@@ -35,7 +35,9 @@ class ConsumerApplication:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.consumer_initkwargs.items())
         return f"{self.__qualname__}.as_asgi({arguments})"
 
-    async def __call__(self, scope: ChannelScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    async def __call__(
+        self, scope: ChannelScope, receive: ASGIReceiveCallable, send: Callable[[Any], Awaitable[None]]
+    ) -> None:
         """Serve one connection."""
         await self.consumer_class(**self.consumer_initkwargs)(scope, receive, send)
 

@@ -1,5 +1,6 @@
 """What all consumers share: the life of a connection, the channel layer, and the way from a message to its handler."""
 
+from collections.abc import Awaitable, Callable
 from functools import cached_property, partial
 from typing import Any, ClassVar, cast
 
@@ -71,7 +72,9 @@ class AsyncConsumer:
         """
         return ConsumerApplication(cls, initkwargs)
 
-    async def __call__(self, scope: ChannelScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    async def __call__(
+        self, scope: ChannelScope, receive: ASGIReceiveCallable, send: Callable[[Any], Awaitable[None]]
+    ) -> None:
         """Serve one connection.
 
         Raises:

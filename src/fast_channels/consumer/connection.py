@@ -31,7 +31,7 @@ TURNS_BETWEEN_YIELDS = 64
 """Dispatches in a row, without ever waiting, after which other tasks get a turn."""
 
 GOODBYE_SECONDS = 0.2
-"""How long the server has to say with which code the client left, once sending has failed."""
+"""How long the server has to say that and how the client left, when that is clear already."""
 
 LEAVE_SECONDS = 5.0
 """How long leaving the groups may take."""
@@ -290,13 +290,17 @@ class Connection:
             await self.events.drain(cancel=impatient)
 
     async def _client_gone(self) -> bool:
-        """Sending failed. The server knows the code: it gets a moment to say it, then the disconnect is made up."""
+        """Sending failed: wait for the disconnect. False if consumers of this kind are told of none."""
         if self.goodbye_type is None:
             return False
         await self.leave()
+        self.expect_goodbye()
+        return True
+
+    def expect_goodbye(self) -> None:
+        """The server has a disconnect to tell: should it not, it is made up in a moment."""
         if self._goodbye_timer is None and not self.pump.over:
             self._goodbye_timer = self._loop.call_later(GOODBYE_SECONDS, self._say_goodbye)
-        return True
 
     def _say_goodbye(self) -> None:
         if not self.pump.hanging_up:

@@ -80,6 +80,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
     """Joined before `connect()`, left at the end. Of the class or of the instance."""
 
     _fc_kind = WebsocketConnection
+    _fc_connection: WebsocketConnection | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if getattr(self, "groups", None) is None:
@@ -105,7 +106,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
 
     async def accept(self, subprotocol: str | None = None, headers: ChannelHeaders | None = None) -> None:
         """Accept the connection."""
-        if isinstance(self._fc_connection, WebsocketConnection):
+        if self._fc_connection is not None:
             self._fc_connection.accepted = True
         event = {"type": "websocket.accept", "subprotocol": subprotocol, "headers": _header_list(headers)}
         await self.base_send(event)
@@ -141,6 +142,8 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         if connection is not None:
             connection.close_code = code
             await connection.leave()
+            if not connection.accepted:
+                connection.expect_goodbye()  # some test clients never tell whom they refused
 
     @classmethod
     async def serve(cls, websocket: "WebSocket", /, **initkwargs: Any) -> None:
