@@ -11,6 +11,7 @@ from fast_channels.exceptions import (
     AcceptConnection,
     ChannelFull,
     ChannelLayerClosed,
+    ChannelReleased,
     DenyConnection,
     FastChannelsError,
     ForeignChannelError,
@@ -62,6 +63,10 @@ ERRORS: list[tuple[FastChannelsError, str]] = [
     (
         MailboxOverflow("jobs", 100),
         "channel 'jobs' was closed: its receiver fell 100 messages behind",
+    ),
+    (
+        ChannelReleased("jobs"),
+        "channel 'jobs' was released while it was being received on",
     ),
     (
         ChannelLayerClosed("jobs"),
@@ -144,6 +149,7 @@ def test_every_error_is_in_the_table() -> None:
         (MessageTooLarge(size=30, limit=20), {"size": 30, "limit": 20}),
         (ChannelFull(channel="jobs", capacity=5), {"channel": "jobs", "capacity": 5}),
         (MailboxOverflow("jobs", 5), {"channel": "jobs", "capacity": 5}),
+        (ChannelReleased("jobs"), {"channel": "jobs"}),
         (ChannelLayerClosed("jobs"), {"channel": "jobs"}),
         (ForeignChannelError("a!b"), {"channel": "a!b"}),
         (ServerUnreachable("redis://h:1/0", 5, "cut"), {"server": "redis://h:1/0", "waited": 5, "cause": "cut"}),

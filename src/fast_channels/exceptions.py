@@ -9,7 +9,8 @@ Exception
 │   ├── MessageTooLarge             a message over the size limit
 │   ├── ChannelFull                 a direct send to a channel that holds `capacity` messages
 │   ├── MailboxOverflow             a receiver that fell behind under the policy "close"
-│   ├── ChannelLayerClosed          the layer was closed while `receive()` waited
+│   ├── ChannelReleased             the channel was released while `receive()` waited
+│   │   └── ChannelLayerClosed      the layer was closed meanwhile, and all its channels with it
 │   ├── ForeignChannelError         (AssertionError) receiving on a channel of another process or loop
 │   ├── ServerUnreachable           (ConnectionError) no server within the time allowed: nothing was sent
 │   ├── OutcomeUnknown              (ConnectionError) sent, but the connection broke before the answer
@@ -30,6 +31,7 @@ __all__ = [
     "AcceptConnection",
     "ChannelFull",
     "ChannelLayerClosed",
+    "ChannelReleased",
     "DenyConnection",
     "FastChannelsError",
     "ForeignChannelError",
@@ -113,12 +115,20 @@ class MailboxOverflow(FastChannelsError):
         super().__init__(f"channel {channel!r} was closed: its receiver fell {capacity} messages behind")
 
 
-class ChannelLayerClosed(FastChannelsError):
-    """The layer was closed while `receive()` waited: the channel is gone. A closed layer opens again on use."""
+class ChannelReleased(FastChannelsError):
+    """The channel was released while `receive()` waited: nothing comes there any more."""
+
+    _text = "channel {!r} was released while it was being received on"
 
     def __init__(self, channel: str) -> None:
         self.channel = channel
-        super().__init__(f"the layer was closed while channel {channel!r} was being received on")
+        super().__init__(self._text.format(channel))
+
+
+class ChannelLayerClosed(ChannelReleased):
+    """The layer was closed while `receive()` waited: the channel is gone. A closed layer opens again on use."""
+
+    _text = "the layer was closed while channel {!r} was being received on"
 
 
 class ForeignChannelError(FastChannelsError, AssertionError):

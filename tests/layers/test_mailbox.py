@@ -390,14 +390,14 @@ async def test_cancelled_receivers_leave_no_waiter_behind() -> None:
 async def test_shutting_tells_everybody_who_waits() -> None:
     mailbox, _ = mailbox_of()
     tasks = await waiting(mailbox, 3)
-    mailbox.shut()
+    mailbox.shut(ChannelLayerClosed)
     found = await asyncio.gather(*tasks, return_exceptions=True)
     assert [(type(error), error.channel) for error in found] == [(ChannelLayerClosed, "jobs")] * 3  # type: ignore[union-attr]
 
 
 def test_shutting_drops_what_is_queued() -> None:
     mailbox, _ = mailbox_of(entries=3)
-    mailbox.shut()
+    mailbox.shut(ChannelLayerClosed)
     assert mailbox.take() is EMPTY
 
 
@@ -405,7 +405,7 @@ async def test_shutting_passes_over_a_waiter_that_is_done() -> None:
     mailbox, _ = mailbox_of()
     waiter = waiter_in(mailbox)
     waiter.cancel()
-    mailbox.shut()
+    mailbox.shut(ChannelLayerClosed)
     await asyncio.sleep(0)
     assert waiter.cancelled()
 
@@ -440,7 +440,7 @@ async def test_a_message_from_another_thread_wakes_the_loop() -> None:
 async def test_shutting_from_another_thread_wakes_the_loop() -> None:
     mailbox, _ = mailbox_of()
     [task] = await waiting(mailbox)
-    await asyncio.to_thread(mailbox.shut)
+    await asyncio.to_thread(mailbox.shut, ChannelLayerClosed)
     with pytest.raises(ChannelLayerClosed):
         await task
 
@@ -471,7 +471,7 @@ async def test_waiters_of_closed_loops_alone_leave_the_message() -> None:
     mailbox.add_waiter(gone.create_future())
     gone.close()
     assert mailbox.put(1)
-    mailbox.shut()
+    mailbox.shut(ChannelLayerClosed)
     assert mailbox.take() is EMPTY
 
 

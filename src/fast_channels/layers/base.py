@@ -103,7 +103,7 @@ class BaseChannelLayer:
         Raises:
             ForeignChannelError: a specific channel of another process, layer or event loop (also an AssertionError).
             MailboxOverflow: the channel overflowed under the policy "close".
-            ChannelLayerClosed: the layer was closed meanwhile.
+            ChannelReleased: the channel was released meanwhile; ChannelLayerClosed, which is one: the layer was closed.
         """
         raise NotImplementedError
 
@@ -112,7 +112,7 @@ class BaseChannelLayer:
         raise NotImplementedError
 
     async def release_channel(self, channel: str) -> None:
-        """Give `channel` up: it leaves all its groups, and what is queued in it is dropped. Idempotent.
+        """Give `channel` up: it leaves all its groups, its messages are dropped, who waits on it is told. Idempotent.
 
         Consumers do this when they end, however they end.
         """

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from fast_channels.exceptions import ChannelLayerClosed, ChannelReleased
 from fast_channels.layers.mailbox import OVERFLOW_POLICIES, Counters, Mailbox
 from fast_channels.type_defs import OverflowPolicy
 
@@ -103,11 +104,14 @@ class LocalChannels:
         return mailbox
 
     def release(self, channel: str) -> list[str]:
-        """Forget `channel`, its messages and its memberships; the groups that have no member here any more."""
+        """Forget `channel`, its messages and its memberships, and tell those who wait on it.
+
+        Returns the groups that have no member here any more.
+        """
         mailbox = self.mailboxes.pop(channel, None)
         if mailbox is None:
             return []
-        dropped = mailbox.clear()
+        dropped = mailbox.shut(ChannelReleased)
         if dropped:
             self.counters.drop("channel_gone", dropped)
         return [group for group in tuple(mailbox.groups) if self.leave(group, channel)]
@@ -137,7 +141,7 @@ class LocalChannels:
         self.mailboxes.clear()
         self.groups.clear()
         for mailbox in mailboxes:
-            mailbox.shut()
+            mailbox.shut(ChannelLayerClosed)
 
     # Groups
 

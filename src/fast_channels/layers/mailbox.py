@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from fast_channels.exceptions import ChannelLayerClosed, MailboxOverflow
+from fast_channels.exceptions import ChannelReleased, MailboxOverflow
 from fast_channels.layers.reader import EMPTY, ChannelReader
 from fast_channels.type_defs import OverflowPolicy
 
@@ -187,12 +187,12 @@ class Mailbox(ChannelReader):
         """One reader less. The mailbox outlives its readers; it ends when its channel is released."""
         self.readers -= 1
 
-    def shut(self) -> None:
-        """Drop what is queued and tell those who wait that the layer was closed."""
-        self.clear()
+    def shut(self, reason: type[ChannelReleased]) -> int:
+        """Drop what is queued, tell those who wait why, and say how many messages were dropped."""
         for waiter in self._waiters:
-            _elsewhere(waiter, _fail, ChannelLayerClosed(self.channel))
+            _elsewhere(waiter, _fail, reason(self.channel))
         self._waiters.clear()
+        return self.clear()
 
     def drop_stale(self) -> bool:
         """Drop what is too old to be handed over from the head, counted as expired; True if there was any."""

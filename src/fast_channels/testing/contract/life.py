@@ -2,7 +2,7 @@
 
 import asyncio
 
-from fast_channels.exceptions import ChannelLayerClosed
+from fast_channels.exceptions import ChannelLayerClosed, ChannelReleased
 from fast_channels.layers.base import BaseChannelLayer
 from fast_channels.testing.contract.harness import (
     ContractTests,
@@ -131,6 +131,17 @@ class LifeContract(ContractTests):
         done, _ = await asyncio.wait({receiving}, timeout=5)
         assert done
         assert isinstance(receiving.exception(), ChannelLayerClosed)
+
+    @contract_test
+    async def test_releasing_a_channel_ends_the_wait_of_its_receiver(self, make_layer: MakeLayer) -> None:
+        layer = make_layer()
+        channel = await layer.new_channel()
+        receiving = asyncio.ensure_future(layer.receive(channel))
+        await asyncio.sleep(0)  # it waits
+        await layer.release_channel(channel)
+        done, _ = await asyncio.wait({receiving}, timeout=5)
+        assert done
+        assert isinstance(receiving.exception(), ChannelReleased)
 
     @contract_test
     async def test_a_layer_is_a_context_manager(self, make_layer: MakeLayer) -> None:
