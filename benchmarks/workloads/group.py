@@ -1,7 +1,7 @@
 """A group of many channels of this process, each with a receiver. One delivery is one unit.
 
-There are as many senders as messages may be under way: one, and every delivery wakes its receiver; several, and they come
-in bursts.
+There are as many senders as messages may be under way: with one, every delivery wakes its receiver; with several, they
+come in bursts.
 """
 
 import asyncio
