@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ from redis import Redis
 from fast_channels.layers.redis import RedisPubSubChannelLayer
 from fast_channels.layers.redis.config import parse_hosts
 from fast_channels.layers.redis.keys import Addresses
+from fast_channels.layers.redis.link import Patience
 from fast_channels.layers.redis.topology import Endpoint
 from fast_channels.testing.server import ServerProcess
 from tests.support.loops import loop_factories
@@ -52,18 +54,26 @@ def endpoint_of(url: str) -> Endpoint:
     return Endpoint(parse_hosts([url])[0])
 
 
+QUIET = Patience(ping_every=3600)
+
 MakeLayer = Callable[..., RedisPubSubChannelLayer]
 
 
 @pytest.fixture
 async def make_layer(redis_url: str) -> AsyncIterator[MakeLayer]:
-    """Makes layers on `redis_server` that hear each other and no other test; closed in the end."""
+    """Makes layers on `redis_server` that hear each other and no other test; closed in the end.
+
+    `patience` is what the layer's links have; with `QUIET`, no ping comes between a test and its proxy.
+    """
     prefix = f"test-{uuid4().hex[:12]}"
     layers: list[RedisPubSubChannelLayer] = []
 
-    def make(**options: Any) -> RedisPubSubChannelLayer:
-        layers.append(RedisPubSubChannelLayer(**{"hosts": [redis_url], "prefix": prefix, **options}))
-        return layers[-1]
+    def make(patience: Patience | None = None, **options: Any) -> RedisPubSubChannelLayer:
+        layer = RedisPubSubChannelLayer(**{"hosts": [redis_url], "prefix": prefix, **options})
+        if patience is not None:
+            layer._wiring = replace(layer._wiring, patience=patience)
+        layers.append(layer)
+        return layer
 
     yield make
     for layer in layers:

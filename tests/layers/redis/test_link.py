@@ -175,7 +175,7 @@ async def test_only_so_much_may_wait(make_link: MakeLink, proxy: Proxy, key: str
 
 
 async def test_a_command_whose_reply_is_cut_is_never_sent_again(make_link: MakeLink, proxy: Proxy, key: str) -> None:
-    link = make_link(proxy.url)
+    link = make_link(proxy.url, ping_every=EVER)
     await link.call("PING")
     proxy.drop_reply()
     with pytest.raises(OutcomeUnknown, match=f"{proxy.url}/0 broke before it answered") as caught:
@@ -186,7 +186,7 @@ async def test_a_command_whose_reply_is_cut_is_never_sent_again(make_link: MakeL
 
 @both_loops
 async def test_a_reply_cut_in_its_middle_is_no_reply(make_link: MakeLink, proxy: Proxy, key: str) -> None:
-    link = make_link(proxy.url)
+    link = make_link(proxy.url, ping_every=EVER)
     await link.call("SET", key, "x" * 1000)
     proxy.cut_reply_after(500)
     with pytest.raises(OutcomeUnknown):
