@@ -4,6 +4,7 @@ Every layer ends here: what arrives for a channel or a group is handed to `deliv
 """
 
 import logging
+from asyncio import _get_running_loop
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -191,8 +192,9 @@ class LocalChannels:
             return
         full = 0
         mailboxes = group.mailboxes
+        here = _get_running_loop()
         for mailbox in mailboxes:
-            if not mailbox.put(entry):
+            if not mailbox.put(entry, here):
                 full += 1
         if full and not group.full:
             group.full = True

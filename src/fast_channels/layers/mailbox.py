@@ -1,7 +1,7 @@
 """A channel's bounded queue in this process, with what happens when it is full."""
 
 import asyncio
-from asyncio import Future, _get_running_loop
+from asyncio import AbstractEventLoop, Future, _get_running_loop
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -108,14 +108,17 @@ class Mailbox(ChannelReader):
 
     # Coming in
 
-    def put(self, entry: Any) -> bool:
-        """Queue `entry`; if the mailbox is full, do as the policy says. False if that was so."""
+    def put(self, entry: Any, here: AbstractEventLoop | None = None) -> bool:
+        """Queue `entry`; if the mailbox is full, do as the policy says. False if that was so.
+
+        `here` is the running event loop, for who puts into many and need not ask for it each time.
+        """
         entries = self._entries
         if len(entries) >= self.capacity:
             return self._overflow(entry)
         entries.append(entry)
         if self._waiters:
-            self._wake()
+            self._wake(here)
         return True
 
     def has_drained(self) -> bool:
@@ -216,14 +219,16 @@ class Mailbox(ChannelReader):
         self._entries.clear()
         return dropped
 
-    def _wake(self) -> None:
+    def _wake(self, here: AbstractEventLoop | None = None) -> None:
         """Resolve the waiter that has waited longest, in its own loop."""
         waiters = self._waiters
+        if here is None:
+            here = _get_running_loop()
         while waiters:
             waiter = waiters.pop(0)
             if waiter.done():
                 continue
-            if waiter.get_loop() is _get_running_loop():
+            if waiter.get_loop() is here:
                 waiter.set_result(None)
                 return
             if _elsewhere(waiter, _resolve):
