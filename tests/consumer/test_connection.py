@@ -301,6 +301,20 @@ async def test_a_handler_is_cancelled_on_disconnect_where_that_was_asked_for(
     assert client.task.cancelling() == 0
 
 
+async def test_a_handler_that_begins_after_the_disconnect_is_cancelled_where_it_waits() -> None:
+    class Impatient(Plain):
+        cancel_handler_on_disconnect = True
+
+        async def disconnect(self, code: int) -> None:
+            await turns()  # nobody cancels this one
+            await super().disconnect(code)
+
+    client = Client(consumer := Impatient())
+    client.say(CONNECT, text("slow"), text("short"), text("slow"), goodbye())  # all there before a handler runs
+    await client.ended()
+    assert consumer.calls == ["slow", "cancelled", "short", "slow", "cancelled", ("disconnect", 1001)]
+
+
 async def test_a_server_that_cancels_an_impatient_consumer_is_obeyed() -> None:
     class Impatient(Plain):
         cancel_handler_on_disconnect = True

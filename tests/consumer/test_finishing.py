@@ -171,6 +171,19 @@ async def test_an_error_in_disconnect_alone_is_raised(layer: InMemoryChannelLaye
     assert len(consumer.disconnects) == 1
 
 
+async def test_a_disconnect_that_sends_to_a_client_that_is_gone_is_no_error(layer: InMemoryChannelLayer) -> None:
+    class Sending(Consumer):
+        async def disconnect(self, code: int) -> None:
+            await self.send(text_data="farewell")
+
+    for says in (goodbye(), text("stop")):
+        client = Client(Sending())
+        await client.connect()
+        client.broken = OSError("gone")
+        client.say(says)
+        await client.ended()
+
+
 async def test_stop_consumer_in_disconnect_is_no_error(layer: InMemoryChannelLayer) -> None:
     class Stopping(Consumer):
         async def disconnect(self, code: int) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -106,7 +107,26 @@ async def test_a_cancellation_by_somebody_else_goes_through(interrupted_too: str
     assert task.cancelling() == 1
 
 
-async def test_nothing_is_interrupted_between_handlers() -> None:
+async def test_handlers_that_begin_later_are_cancelled_where_they_wait() -> None:
+    done: list[tuple[str, Any]] = []
+
+    async def handler(message: Any) -> None:
+        done.append(("begins", message["number"]))
+        if message["waits"]:
+            await asyncio.sleep(0)
+        done.append(("ends", message["number"]))
+
+    dispatch = InterruptibleDispatch(handler)
+    dispatch.interrupt()
+    for number, waits in enumerate([True, False, True]):
+        await dispatch({"number": number, "waits": waits})
+    await asyncio.sleep(0)
+    assert done == [("begins", 0), ("begins", 1), ("ends", 1), ("begins", 2)]
+    await dispatch({"type": "websocket.disconnect", "number": 3, "waits": True})
+    assert done[-1] == ("ends", 3)
+
+
+async def test_without_an_interruption_handlers_run_as_ever() -> None:
     done = []
 
     async def handler(message: object) -> None:
@@ -114,8 +134,7 @@ async def test_nothing_is_interrupted_between_handlers() -> None:
         done.append(message)
 
     dispatch = InterruptibleDispatch(handler)
-    dispatch.interrupt()
-    await dispatch({"number": 1})
-    dispatch.interrupt()
-    await dispatch({"number": 2})
-    assert done == [{"number": 1}, {"number": 2}]
+    messages: list[Any] = [None, {"number": 2}]  # a layer may carry any value
+    for message in messages:
+        await dispatch(message)
+    assert done == messages

@@ -37,7 +37,7 @@ class AsyncConsumer:
     """The registered layer to use; None for no layer."""
 
     cancel_handler_on_disconnect: bool = False
-    """Whether a handler that runs is cancelled when the client disconnects. Otherwise it is left to finish."""
+    """Whether handlers are cancelled, where they wait, once the client has disconnected. Otherwise they finish."""
 
     concurrent_events: int = 1
     """How many events of the layer are handled at a time. With more than one, events do not wait for a handler of a

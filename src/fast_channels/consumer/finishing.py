@@ -6,6 +6,7 @@ from typing import Any
 
 from fast_channels.consumer.codes import ABNORMAL, FAILED, NORMAL
 from fast_channels.consumer.connection import Connection
+from fast_channels.consumer.sending import ClientGone
 from fast_channels.exceptions import StopConsumer
 
 __all__ = ["finish"]
@@ -35,7 +36,8 @@ async def finish(connection: Connection, error: BaseException | None) -> None:
 
 async def _finish(connection: Connection, error: BaseException | None) -> None:
     cleaning = asyncio.get_running_loop().create_task(_clean_up(connection, error))
-    if await _outlast_cancellation(cleaning, cancelled=isinstance(error, asyncio.CancelledError)):
+    cancelled = isinstance(error, asyncio.CancelledError)
+    if await _outlast_cancellation(cleaning, cancelled=cancelled) and not cancelled:
         raise asyncio.CancelledError
     try:
         if cleaning.done() and not cleaning.cancelled():
@@ -50,7 +52,7 @@ async def _clean_up(connection: Connection, error: BaseException | None) -> None
         return
     try:
         await connection.disconnect(_close_code(connection, error))
-    except StopConsumer:
+    except (StopConsumer, ClientGone):
         pass
     except Exception:
         if error is None:

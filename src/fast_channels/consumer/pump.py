@@ -5,10 +5,15 @@ from collections.abc import Awaitable, Callable
 
 from fast_channels.type_defs import ASGIReceiveCallable, ChannelMessage
 
-__all__ = ["READ_AHEAD", "FramePump"]
+__all__ = ["READ_AHEAD", "FramePump", "is_goodbye"]
 
 READ_AHEAD = 16
 """Frames that are read before a handler asked for them; then the server is left to hold its client back."""
+
+
+def is_goodbye(message: ChannelMessage) -> bool:
+    """Whether `message` says that the client has disconnected."""
+    return message.get("type") in ("websocket.disconnect", "http.disconnect")
 
 
 class FramePump:
@@ -114,7 +119,7 @@ class FramePump:
         try:
             while True:
                 message = await receive()
-                if message.get("type") in ("websocket.disconnect", "http.disconnect"):
+                if is_goodbye(message):
                     goodbye = message
                     self._stopped = self._hanging_up = True  # from here on it ends by itself
                     await hang_up()
