@@ -31,10 +31,11 @@ __all__ = [
     "unregister_channel_layer",
 ]
 
+if not TYPE_CHECKING:  # a checker would take every name for one of the module's
 
-def __getattr__(name: str) -> Any:
-    if name != "RedisPubSubChannelLayer":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from fast_channels.layers import redis
+    def __getattr__(name: str) -> Any:
+        if name != "RedisPubSubChannelLayer":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from fast_channels.layers import redis
 
-    return getattr(redis, name)
+        return getattr(redis, name)
