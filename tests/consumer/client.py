@@ -54,9 +54,12 @@ class Client:
     async def receive(self) -> Event:
         item = await self._inbox.get()
         self.received += 1
-        if isinstance(item, BaseException):
+        if not isinstance(item, BaseException):
+            return item
+        try:
             raise item
-        return item
+        finally:
+            del item  # the traceback would hold this frame, and this frame the error
 
     async def send(self, event: Event) -> None:
         if self.broken is not None:

@@ -234,7 +234,12 @@ async def test_after_closing_no_more_events_begin(layer: InMemoryChannelLayer) -
 
 
 async def test_falling_behind_under_the_policy_close(channel_layers: ChannelLayerRegistry) -> None:
-    layer = InMemoryChannelLayer(capacity=2, overflow="close")
+    class Remote(InMemoryChannelLayer):
+        async def release_channel(self, channel: str) -> None:
+            await asyncio.sleep(0)
+            await super().release_channel(channel)
+
+    layer = Remote(capacity=2, overflow="close")
     channel_layers.register("default", layer)
     client = Client(consumer := Busy())
     await client.connect()
@@ -249,6 +254,7 @@ async def test_falling_behind_under_the_policy_close(channel_layers: ChannelLaye
     await layer.group_send("room", {"type": "job", "number": 7})
     await client.until_sent(2)
     assert client.sent[1] == closing(1013)
+    await until(lambda: not layer.groups)
     await client.leave(1013)
     assert not other_tasks()
 

@@ -437,6 +437,35 @@ async def test_a_send_that_fails_because_the_client_is_gone_is_a_disconnect(
     assert not caplog.records
 
 
+async def test_the_code_of_the_client_is_waited_for_while_the_groups_are_left(
+    channel_layers: ChannelLayerRegistry,
+) -> None:
+    class Slower(Gated):
+        async def release_channel(self, channel: str) -> None:
+            if not self.reached.is_set():  # the first to leave is kept waiting
+                await self._pass("release_channel")
+            await super(Gated, self).release_channel(channel)
+
+    class Sending(Room):
+        async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+            await self.slow.wait()
+            await self.send(text_data)
+
+    layer = Slower("release_channel")
+    channel_layers.register("default", layer)
+    client = Client(consumer := Sending())
+    await client.connect()
+    client.say(text("a"), goodbye(4001))
+    await layer.reached.wait()
+    client.broken = OSError("gone")
+    consumer.slow.set()
+    await asyncio.wait((client.task,), timeout=2 * GOODBYE_SECONDS)
+    assert consumer.calls == []
+    layer.gate.set()
+    await client.ended()
+    assert consumer.calls == [("disconnect", 4001)]
+
+
 async def test_frames_of_a_client_that_is_gone_are_handled_still(layer: InMemoryChannelLayer) -> None:
     class Echo(Room):
         async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:

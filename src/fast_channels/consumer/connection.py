@@ -146,7 +146,8 @@ class Connection:
             if isinstance(error, ClientGone):
                 return await self._client_gone()
             if message is EMPTY:
-                await self.layer_failed(error)
+                if not await self.survives_without_layer(error):
+                    raise error
             else:
                 await self.consumer.on_error(error)
                 await self.survived(message)
@@ -197,12 +198,11 @@ class Connection:
     async def call_disconnect(self, code: int) -> None:
         """Call the consumer's `disconnect()`, if it has one."""
 
-    async def layer_failed(self, error: Exception) -> None:
-        """The layer has no more events for this consumer."""
-        try:
-            raise error
-        finally:
-            del error
+    async def survives_without_layer(self, error: Exception) -> bool:
+        """The layer has no more events, as `error` says. Whether the consumer goes on all the same; if not, it is
+        raised.
+        """
+        return False
 
     async def survived(self, message: ChannelMessage) -> None:
         """`on_error()` has handled what the handler of `message` raised."""
@@ -281,11 +281,10 @@ class Connection:
 
     async def _hang_up(self) -> None:
         """What happens as soon as the client's disconnect is seen, whatever the dispatcher is doing."""
-        self._stop_listening()
         impatient = self.consumer.cancel_handler_on_disconnect
         if impatient:
             self._interrupt()
-        await self.leave()
+        await self.leave()  # which takes no more events from here on
         if self.events is not None:
             await self.events.drain(cancel=impatient)
 

@@ -31,15 +31,14 @@ class InterruptibleDispatch:
             return
         cancellations = self._task.cancelling()
         self._running = True
-        late = self._task.get_loop().call_soon(self._cancel) if self._interrupted else None
+        if self._interrupted:
+            self._task.get_loop().call_soon(self._cancel)
         try:
             await self._dispatch(message)
         except asyncio.CancelledError:
             if self._running or self._task.cancelling() > cancellations + 1:
                 raise
         finally:
-            if late is not None:
-                late.cancel()
             if not self._running:
                 self._task.uncancel()
             self._running = False

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["AsyncJsonWebsocketConsumer", "AsyncWebsocketConsumer"]
 
 
+_MAY_COME_BACK = {MailboxOverflow: TRY_AGAIN_LATER, ChannelLayerClosed: SERVICE_RESTART}
+
+
 class WebsocketConnection(Connection):
     """A WebSocket and its consumer."""
 
@@ -52,14 +55,12 @@ class WebsocketConnection(Connection):
     async def call_disconnect(self, code: int) -> None:
         await self.consumer.disconnect(code)
 
-    async def layer_failed(self, error: Exception) -> None:
-        """Tell the client that it may come back."""
-        if isinstance(error, MailboxOverflow):
-            await self.consumer.close(TRY_AGAIN_LATER)
-        elif isinstance(error, ChannelLayerClosed):
-            await self.consumer.close(SERVICE_RESTART)
-        else:
-            await super().layer_failed(error)
+    async def survives_without_layer(self, error: Exception) -> bool:
+        """Close the connection, if the client may come back: it goes on until the client has answered."""
+        code = next((code for kind, code in _MAY_COME_BACK.items() if isinstance(error, kind)), None)
+        if code is not None:
+            await self.consumer.close(code)
+        return code is not None
 
     async def survived(self, message: ChannelMessage) -> None:
         """Refuse a connection whose `connect()` failed before it accepted."""
