@@ -88,7 +88,7 @@ async def test_a_client_that_is_gone_is_a_disconnect() -> None:
     client = Client(endpoint)
     await client.connect()
     client.broken = OSError("gone")
-    client.say(text("x"), goodbye(1005))
+    client.say(text("x"), text("y"), goodbye(1005))
     await client.ended()
     assert codes == [1005]
 

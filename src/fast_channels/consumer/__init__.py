@@ -1,6 +1,6 @@
 """Consumers: what serves one connection, with frames, events of a layer, and groups."""
 
-from fast_channels.consumer.base import AsyncConsumer
+from fast_channels.consumer.base import AsyncConsumer, get_handler_name
 from fast_channels.consumer.http import AsyncHttpConsumer
 from fast_channels.consumer.sending import ClientGone
 from fast_channels.consumer.websocket import AsyncJsonWebsocketConsumer, AsyncWebsocketConsumer
@@ -11,4 +11,5 @@ __all__ = [
     "AsyncJsonWebsocketConsumer",
     "AsyncWebsocketConsumer",
     "ClientGone",
+    "get_handler_name",
 ]

@@ -19,6 +19,7 @@ class Endpoint:
 
         self._websocket = websocket
         self._gone = WebSocketDisconnect
+        self._client_gone = False
         self._connect_is_due = websocket.client_state is WebSocketState.CONNECTED
         self._accepted = websocket.application_state is WebSocketState.CONNECTED
 
@@ -37,7 +38,10 @@ class Endpoint:
         """
         if self._accepted and message["type"] == "websocket.accept":
             return
+        if self._client_gone:  # Starlette would take another attempt for a mistake of the application
+            raise ClientGone("the client is gone")
         try:
             await self._websocket.send(dict(message))
         except self._gone as error:
+            self._client_gone = True
             raise ClientGone("the client is gone") from error
