@@ -1,12 +1,20 @@
 """The guide to consumers does what it says: each of its consumers is driven by a client."""
 
 import asyncio
-from collections.abc import Callable
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import uvicorn
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from fast_channels.layers import ChannelLayerRegistry
+from fast_channels.consumer import AsyncWebsocketConsumer
+from fast_channels.exceptions import DenyConnection
+from fast_channels.layers import ChannelLayerRegistry, InMemoryChannelLayer
+from fast_channels.routing import add_consumer
 from fast_channels.testing import HttpCommunicator, WebsocketCommunicator
 from tests.docs.pages import Page
 
@@ -170,3 +178,84 @@ async def test_middleware(guide: Guide) -> None:
     client = await connected(guide["app"], "/ws/language", headers=[(b"accept-language", b"fr-CH, fr;q=0.9")])
     assert await client.receive_from() == "fr"
     await client.disconnect()
+
+
+# What the client sees when something fails, with a real server
+
+
+class Failing(AsyncWebsocketConsumer):
+    async def connect(self) -> None:
+        raise RuntimeError("in connect()")
+
+
+class Denying(AsyncWebsocketConsumer):
+    async def connect(self) -> None:
+        raise DenyConnection
+
+
+class Closing(AsyncWebsocketConsumer):
+    async def connect(self) -> None:
+        await self.close()
+
+
+class Lost(AsyncWebsocketConsumer):
+    channel_layer_alias = "xyz"
+
+
+class Listening(AsyncWebsocketConsumer):
+    channel_layer_alias = "tiny"
+    groups = ["room"]
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        for _ in range(3):
+            await self.channel_layer.group_send("room", {"type": "unheard"})
+
+
+@asynccontextmanager
+async def served(app: Any) -> AsyncIterator[str]:
+    """The address of a server of `app`."""
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.ensure_future(server.serve([listener]))
+        try:
+            yield f"ws://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await serving
+
+
+@pytest.mark.parametrize(("consumer", "status"), [(Failing, 500), (Denying, 403), (Closing, 403), (Lost, 500)])
+async def test_who_is_not_accepted_sees_a_status(
+    guide: Guide, consumer: type[AsyncWebsocketConsumer], status: int
+) -> None:
+    add_consumer(guide["app"], "/ws/tried", consumer)
+    async with served(guide["app"]) as address:
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(f"{address}/ws/tried", proxy=None)
+    assert refused.value.response.status_code == status
+
+
+async def code_after(address: str, path: str, frame: str) -> int | None:
+    """The code with which the server closes after it got `frame`; None for the end without one."""
+    async with connect(f"{address}{path}", proxy=None) as client:
+        await client.send(frame)
+        with pytest.raises(ConnectionClosed) as closed:
+            await asyncio.wait_for(client.recv(), 5)
+    return closed.value.rcvd.code if closed.value.rcvd else None
+
+
+async def test_who_was_accepted_sees_a_code_or_the_end(guide: Guide, channel_layers: ChannelLayerRegistry) -> None:
+    channel_layers.register("tiny", InMemoryChannelLayer(capacity=1, overflow="close"))
+    add_consumer(guide["app"], "/ws/listening", Listening)
+    async with served(guide["app"]) as address:
+        assert await code_after(address, "/ws/careful", "0") == 1011  # as `on_error()` says
+        assert await code_after(address, "/ws/map", "no JSON") is None
+        assert await code_after(address, "/ws/listening", "overflow") == 1013
+        async with connect(f"{address}/ws/chat/red", proxy=None) as client:
+            await client.send("I am in")
+            await client.recv()
+            await channel_layers["default"].close()
+            with pytest.raises(ConnectionClosed) as closed:
+                await client.recv()
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1012
