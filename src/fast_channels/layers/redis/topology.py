@@ -119,8 +119,10 @@ async def _open(server: Server, on_push: PushHandler, on_writable: Callable[[], 
 
 async def _credentials(server: Server) -> tuple[str, str | None]:
     template: Any = server.template
-    if template.credential_provider is not None:
-        credentials = await template.credential_provider.get_credentials_async()
+    provider = template.credential_provider
+    if provider is not None:
+        ask = getattr(provider, "get_credentials_async", None)  # redis-py 5.1 asks the other one
+        credentials = await ask() if ask is not None else provider.get_credentials()
         return ("default", credentials[0]) if len(credentials) == 1 else (credentials[0], credentials[1])
     return template.username or "default", template.password
 
