@@ -397,8 +397,15 @@ async def test_shutting_tells_everybody_who_waits() -> None:
 
 def test_shutting_drops_what_is_queued() -> None:
     mailbox, _ = mailbox_of(entries=3)
+    assert mailbox.shut(ChannelLayerClosed) == 3
+    assert not mailbox
+
+
+def test_who_comes_after_the_end_is_told() -> None:
+    mailbox, _ = mailbox_of()
     mailbox.shut(ChannelLayerClosed)
-    assert mailbox.take() is EMPTY
+    with pytest.raises(ChannelLayerClosed):
+        mailbox.take()
 
 
 async def test_shutting_passes_over_a_waiter_that_is_done() -> None:
@@ -471,8 +478,7 @@ async def test_waiters_of_closed_loops_alone_leave_the_message() -> None:
     mailbox.add_waiter(gone.create_future())
     gone.close()
     assert mailbox.put(1)
-    mailbox.shut(ChannelLayerClosed)
-    assert mailbox.take() is EMPTY
+    assert left_in(mailbox) == [1]
 
 
 def receive_in_a_loop_of_its_own(mailbox: Mailbox, count: int, found: list[int]) -> None:

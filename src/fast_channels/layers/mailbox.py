@@ -5,9 +5,10 @@ from asyncio import AbstractEventLoop, Future, _get_running_loop
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
-from fast_channels.exceptions import ChannelReleased, MailboxOverflow
+from fast_channels.exceptions import ChannelReleased, FastChannelsError, MailboxOverflow
 from fast_channels.layers.reader import EMPTY, ChannelReader
 from fast_channels.type_defs import OverflowPolicy
 
@@ -58,9 +59,9 @@ class Mailbox(ChannelReader):
     __slots__ = (
         "_counters",
         "_decode",
+        "_end",
         "_entries",
         "_is_stale",
-        "_lost",
         "_waiters",
         "capacity",
         "channel",
@@ -98,7 +99,7 @@ class Mailbox(ChannelReader):
         self._is_stale = is_stale
         self._entries: deque[Any] = deque()
         self._waiters: list[Future[None]] = []
-        self._lost = 0  # what the policy "close" threw away; from then on the mailbox takes nothing
+        self._end: Callable[[], FastChannelsError] | None = None  # what receivers are told when the last entry is taken
 
     def __repr__(self) -> str:
         return f"<Mailbox {self.channel!r}: {len(self._entries)} of {self.capacity}, {len(self._waiters)} waiting>"
@@ -138,9 +139,10 @@ class Mailbox(ChannelReader):
             with suppress(IndexError):  # its receiver, in another thread, was faster
                 self._entries.popleft()
             self._entries.append(entry)
-        elif self.policy == "close" and not self._lost:
+        elif self.policy == "close" and self._end is None:
             self._counters.drop("over_capacity", self.clear())
-            self._lost, self.capacity = self.capacity, 0
+            self._end = partial(MailboxOverflow, self.channel, self.capacity)
+            self.capacity = 0  # from now on nothing gets in
             while self._waiters:
                 self._wake()
         return False
@@ -159,8 +161,8 @@ class Mailbox(ChannelReader):
             if message is not SKIPPED:
                 self._counters.received += 1
                 return message
-        if self._lost:
-            raise MailboxOverflow(self.channel, self._lost)
+        if self._end is not None:
+            raise self._end()
         return EMPTY
 
     async def receive(self) -> Any:
@@ -177,7 +179,7 @@ class Mailbox(ChannelReader):
 
     def add_waiter(self, waiter: "Future[None]") -> None:
         self._waiters.append(waiter)
-        if self._entries or self._lost:
+        if self._entries or self._end is not None:
             self._wake()
 
     def discard_waiter(self, waiter: "Future[None]") -> None:
@@ -191,11 +193,12 @@ class Mailbox(ChannelReader):
         self.readers -= 1
 
     def shut(self, reason: type[ChannelReleased]) -> int:
-        """Drop what is queued, tell those who wait why, and say how many messages were dropped."""
-        for waiter in self._waiters:
-            _elsewhere(waiter, _fail, reason(self.channel))
-        self._waiters.clear()
-        return self.clear()
+        """End it: drop what is queued, tell who waits or comes later why, and say how many messages were dropped."""
+        self._end = partial(reason, self.channel)
+        dropped = self.clear()
+        while self._waiters:
+            self._wake()
+        return dropped
 
     def drop_stale(self) -> bool:
         """Drop what is too old to be handed over from the head, counted as expired; True if there was any."""
@@ -231,14 +234,14 @@ class Mailbox(ChannelReader):
             if waiter.get_loop() is here:
                 waiter.set_result(None)
                 return
-            if _elsewhere(waiter, _resolve):
+            if _resolve_elsewhere(waiter):
                 return
 
 
-def _elsewhere(waiter: "Future[None]", do: Callable[..., None], *args: Any) -> bool:
-    """Call `do(waiter, *args)` in the loop of `waiter`; False if that loop is closed, and its waiter with it."""
+def _resolve_elsewhere(waiter: "Future[None]") -> bool:
+    """Resolve `waiter` in its loop; False if that loop is closed, and its waiter with it."""
     try:
-        waiter.get_loop().call_soon_threadsafe(do, waiter, *args)
+        waiter.get_loop().call_soon_threadsafe(_resolve, waiter)
     except RuntimeError:
         return False
     return True
@@ -247,8 +250,3 @@ def _elsewhere(waiter: "Future[None]", do: Callable[..., None], *args: Any) -> b
 def _resolve(waiter: "Future[None]") -> None:
     if not waiter.done():
         waiter.set_result(None)
-
-
-def _fail(waiter: "Future[None]", error: Exception) -> None:
-    if not waiter.done():
-        waiter.set_exception(error)

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from fast_channels.exceptions import ChannelLayerClosed, ChannelReleased
 from fast_channels.layers.base import BaseChannelLayer
 from fast_channels.testing.contract.harness import (
@@ -14,6 +16,7 @@ from fast_channels.testing.contract.harness import (
     listen,
     message,
     next_messages,
+    skip_unless,
 )
 
 __all__ = ["LifeContract"]
@@ -131,6 +134,15 @@ class LifeContract(ContractTests):
         done, _ = await asyncio.wait({receiving}, timeout=5)
         assert done
         assert isinstance(receiving.exception(), ChannelLayerClosed)
+
+    @contract_test
+    async def test_a_reader_that_was_busy_while_the_layer_was_closed_is_told(self, make_layer: MakeLayer) -> None:
+        skip_unless(not self.reads_ahead, "the default reader opens a closed layer again")
+        layer = make_layer()
+        reader = layer.reader(await layer.new_channel())
+        await layer.close()
+        with pytest.raises(ChannelLayerClosed):
+            reader.take()
 
     @contract_test
     async def test_releasing_a_channel_ends_the_wait_of_its_receiver(self, make_layer: MakeLayer) -> None:
