@@ -57,7 +57,10 @@ class ChannelReader(Protocol):
 
 
 class PumpedReader(ChannelReader):
-    """A reader over any layer's `receive()`: a task takes one message ahead."""
+    """A reader over any layer's `receive()`: a task takes one message ahead, and has one waiter at a time.
+
+    What was taken ahead when the reader is closed is lost.
+    """
 
     def __init__(self, receive: Callable[[], Awaitable[Any]]) -> None:
         self._receive = receive
