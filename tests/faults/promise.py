@@ -116,7 +116,8 @@ def _out_of_order(numbers: list[int]) -> Iterator[tuple[int, int]]:
 def _unexplained(sender: Sender, listener: Listener) -> Iterator[int]:
     """What was acknowledged and is missing, though no outage lies between its neighbours, or it was over before."""
     arrived = set(listener.numbers(sender))
-    missing = [sent for sent in sender.sent if sent.outcome == "acknowledged" and sent.number not in arrived]
+    sent_in_order = sorted(sender.sent, key=lambda sent: sent.number)
+    missing = [sent for sent in sent_in_order if sent.outcome == "acknowledged" and sent.number not in arrived]
     outage, restored = False, float("inf")
     for heard in [*listener.log, Heard("message", 0.0, sender.name, sender.begun + 1)]:
         if heard.kind == "down":

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Self
@@ -54,7 +54,7 @@ class Traffic:
         every: float = 0.001,
         settle: float = PATIENCE,
         patience: Patience | None = None,
-        publish_to: dict[str, Publish] | None = None,
+        publish_to: Mapping[str, Publish] | None = None,
         **options: Any,
     ) -> None:
         self.listener = Listener()
@@ -69,7 +69,7 @@ class Traffic:
         self.channel = ""
         self._every = every
         self._settle = settle
-        self._publish = publish_to or {"group": to_group, "channel": to_channel}
+        self._publish: Mapping[str, Publish] = publish_to or {"group": to_group, "channel": to_channel}
         self._ending = False
 
     def broken(self) -> list[str]:

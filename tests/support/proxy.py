@@ -181,34 +181,34 @@ class Proxy:
 
     async def _pump(self, link: "_Link", side: Side) -> None:
         """Hand on what `side` sends, until it ends."""
-        reader, writer = link.reader(side), link.writer_to_other(side)
-        due = 0.0
-        end = False
-        while not end:
-            await self._gates[side].wait()
-            data = await _read(reader)
-            await self._gates[side].wait()
-            end = not data
-            due = max(due, self._loop.time() + self._delay)
-            if data:
-                data, end = self._through(side, data)
-                await self._write(writer, data, due)
-        await self._finish(writer, due)
+        reader, chunks = link.reader(side), Chunks(maxsize=256)
+        writing = asyncio.ensure_future(self._write(link.writer_to_other(side), chunks))
+        try:
+            end = False
+            while not end:
+                await self._gates[side].wait()
+                data = await _read(reader)
+                await self._gates[side].wait()
+                end = not data
+                if data:
+                    data, end = self._through(side, data)
+                    await chunks.put((self._loop.time() + self._delay, data))
+            await chunks.put((self._loop.time() + self._delay, None))
+            await writing
+        finally:
+            writing.cancel()
 
-    async def _write(self, writer: asyncio.StreamWriter, data: bytes, due: float) -> None:
-        if due > self._loop.time():
-            self._loop.call_at(due, writer.write, data)
-            return
-        with suppress(OSError):
-            writer.write(data)
-            await writer.drain()
-
-    async def _finish(self, writer: asyncio.StreamWriter, due: float) -> None:
-        """Close after what was written has gone out."""
-        await asyncio.sleep(due - self._loop.time())
-        with suppress(OSError):
-            writer.close()
-            await writer.wait_closed()
+    async def _write(self, writer: asyncio.StreamWriter, chunks: "Chunks") -> None:
+        """Write each when it is due, and one after the other; close after the last."""
+        while True:
+            due, data = await chunks.get()
+            await asyncio.sleep(due - self._loop.time())
+            with suppress(OSError):
+                if data is None:
+                    writer.close()
+                    return await writer.wait_closed()
+                writer.write(data)
+                await writer.drain()
 
     def _through(self, side: Side, data: bytes) -> tuple[bytes, bool]:
         """What of `data` is handed on, and whether the connection ends after it."""
@@ -231,6 +231,10 @@ class Proxy:
             return data, False
         self._reply_bytes_left = left - len(data) if left > len(data) else None
         return data[:left], self._reply_bytes_left is None
+
+
+Chunks = asyncio.Queue[tuple[float, bytes | None]]
+"""What waits to be handed on: when it is due, and the data; None is the end."""
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:

@@ -166,6 +166,14 @@ def test_a_delay_keeps_the_order(proxy: Proxy, client: socket.socket) -> None:
     assert 0.1 <= time.monotonic() - begin < 1
 
 
+def test_a_delay_that_ends_keeps_the_order_of_what_is_under_way(proxy: Proxy, client: socket.socket) -> None:
+    text = b"".join(b"%03d" % number for number in range(100))
+    for start in range(0, len(text), 3):
+        proxy.delay(0.02) if start % 2 else proxy.forward()
+        client.sendall(text[start : start + 3])
+    assert read(client, len(text)) == text
+
+
 @pytest.mark.parametrize("side", get_args(Side))
 def test_a_side_that_is_not_read_fills_its_buffers(proxy: Proxy, client: socket.socket, side: Side) -> None:
     proxy.stop_reading(side)
