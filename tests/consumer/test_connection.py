@@ -163,10 +163,11 @@ async def test_no_event_is_handled_before_connect_has_run(layer: InMemoryChannel
     await client.leave()
 
 
-async def test_an_idle_consumer_has_two_tasks_and_no_timer(layer: InMemoryChannelLayer) -> None:
+async def test_an_idle_consumer_has_three_tasks_and_no_timer(layer: InMemoryChannelLayer) -> None:
+    """The server's, the dispatcher and the pump."""
     client = Client(Room())
     await client.connect()
-    assert len(other_tasks()) == 2
+    assert len(other_tasks()) == 3
     await client.leave()
     assert not other_tasks()
 

@@ -1,5 +1,6 @@
 """What all consumers share: the life of a connection, the channel layer, and the way from a message to its handler."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import cached_property, partial
 from typing import Any, ClassVar, cast
@@ -90,7 +91,8 @@ class AsyncConsumer:
             self.channel_layer, self.channel_name, reader = await open_channel(self.channel_layer_alias)
         connection = self._fc_connection = self._fc_kind(self, reader)
         try:
-            await connection.run(receive)
+            # in a task of its own: each waking of this one goes down through every layer of the server's middleware
+            await asyncio.get_running_loop().create_task(connection.run(receive))
         except GeneratorExit:  # the loop is gone, nothing can be awaited
             raise
         except BaseException as error:
@@ -107,11 +109,7 @@ class AsyncConsumer:
         Raises:
             ValueError: the message has no type, or no handler.
         """
-        try:
-            name = self._fc_handlers[message["type"]]
-        except (KeyError, TypeError):
-            name = self._fc_find_handler(message)
-        await getattr(self, name)(message)
+        await self._fc_handle(message)
 
     async def send(self, message: ChannelMessage) -> None:
         """Send an ASGI event to the server."""
@@ -135,6 +133,19 @@ class AsyncConsumer:
         if self.channel_layer_alias is None:
             raise AttributeError(f"{type(self).__name__} has no channel layer: set channel_layer_alias")
         return partial(self.channel_layer.receive, self.channel_name)
+
+    def _fc_dispatcher(self) -> Callable[[ChannelMessage], Awaitable[None]]:
+        """`dispatch`, or what it does where nobody has overridden it: a coroutine less for each message."""
+        overridden = type(self).dispatch is not AsyncConsumer.dispatch or "dispatch" in vars(self)
+        return self.dispatch if overridden else self._fc_handle
+
+    def _fc_handle(self, message: ChannelMessage) -> Awaitable[None]:
+        try:
+            name = self._fc_handlers[message["type"]]
+        except (KeyError, TypeError):
+            name = self._fc_find_handler(message)
+        handling: Awaitable[None] = getattr(self, name)(message)
+        return handling
 
     def _fc_find_handler(self, message: ChannelMessage) -> str:
         """The slow way: a handler that was put on the class or the instance later, or a clear error."""

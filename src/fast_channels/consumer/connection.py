@@ -1,6 +1,6 @@
 """The life of one connection: frames of the client and events of the layer, handed to the consumer one at a time.
 
-The server's task is the dispatcher: it awaits the handlers itself. The only other task is the pump, which reads from
+The dispatcher awaits the handlers itself, in a task below the server's. The other task is the pump, which reads from
 the client. The layer has no task: the dispatcher takes what its reader holds, and waits for both with one future.
 """
 
@@ -162,7 +162,7 @@ class Connection:
     def _dispatcher(self) -> Callable[[ChannelMessage], Awaitable[None]]:
         """The consumer's `dispatch`, with what the consumer opted for around it."""
         consumer = self.consumer
-        dispatch = consumer.dispatch
+        dispatch = consumer._fc_dispatcher()
         if consumer.cancel_handler_on_disconnect or self.events is not None:
             dispatch = self._interruptible = InterruptibleDispatch(dispatch)
         if self.events is None:
