@@ -28,7 +28,7 @@ async def assert_carries(layer: BaseChannelLayer) -> None:
     channel = await layer.new_channel()
     await layer.group_add("room", channel)
     await layer.group_send("room", MESSAGE)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         assert await layer.receive(channel) == MESSAGE
 
 

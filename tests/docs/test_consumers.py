@@ -27,8 +27,18 @@ async def guide(open_page: Callable[[str], Page]) -> Guide:
     return await open_page("docs/guide/consumers.md").run()
 
 
-async def connected(application: Any, path: str, **options: Any) -> WebsocketCommunicator:
-    client = WebsocketCommunicator(application, path, cancel_on_timeout=False, **options)
+class Client(WebsocketCommunicator):
+    """Has patience: the machine may be busy."""
+
+    async def receive_output(self, timeout: float = 1) -> Any:
+        return await super().receive_output(max(timeout, 10))
+
+    async def wait(self, timeout: float = 1) -> None:
+        await super().wait(max(timeout, 10))
+
+
+async def connected(application: Any, path: str, **options: Any) -> Client:
+    client = Client(application, path, **options)
     assert await client.connect() == (True, None)
     return client
 
@@ -48,7 +58,9 @@ async def test_chat_from_a_client_and_from_an_endpoint(guide: Guide) -> None:
     elsewhere = await connected(guide["app"], "/ws/chat/blue")
     await ann.send_to("hello")
     assert [await ann.receive_from(), await bob.receive_from()] == ["hello", "hello"]
-    response = await HttpCommunicator(guide["app"], "/rooms/red/messages?text=posted", method="POST").get_response()
+    response = await HttpCommunicator(guide["app"], "/rooms/red/messages?text=posted", method="POST").get_response(
+        timeout=10
+    )
     assert response["status"] == 200
     assert [await ann.receive_from(), await bob.receive_from()] == ["posted", "posted"]
     assert await elsewhere.receive_nothing()
@@ -92,7 +104,7 @@ async def test_json(guide: Guide) -> None:
 
 
 async def test_http(guide: Guide) -> None:
-    response = await HttpCommunicator(guide["app"], "/upload", method="POST", body=b"12345").get_response()
+    response = await HttpCommunicator(guide["app"], "/upload", method="POST", body=b"12345").get_response(timeout=10)
     assert (response["status"], response["body"]) == (201, b"5 bytes")
 
 
@@ -128,7 +140,7 @@ async def test_events_pass_a_slow_handler_which_is_cancelled_on_disconnect(
     await client.send_to("begin")
     await layer.send(consumers[0].channel_name, {"type": "progress", "percent": 10})
     assert await client.receive_from() == "10 %"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         await client.disconnect()  # the handler would take an hour
 
 
@@ -150,7 +162,7 @@ async def test_depends(guide: Guide) -> None:
     client = await connected(guide["app"], "/ws/personal?token=secret")
     assert await client.receive_from() == "Hello, Ann"
     await client.disconnect()
-    assert await WebsocketCommunicator(guide["app"], "/ws/personal").connect() == (False, 4401)
+    assert await Client(guide["app"], "/ws/personal").connect() == (False, 4401)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +181,7 @@ async def test_depends(guide: Guide) -> None:
 )
 async def test_origins(guide: Guide, origin: str | None, allowed: bool) -> None:
     headers = [(b"origin", origin.encode())] if origin else []
-    client = WebsocketCommunicator(guide["app"], "/ws/guarded", headers=headers)
+    client = Client(guide["app"], "/ws/guarded", headers=headers)
     assert (await client.connect())[0] is allowed
     await client.disconnect()
 
@@ -240,7 +252,7 @@ async def code_after(address: str, path: str, frame: str) -> int | None:
     async with connect(f"{address}{path}", proxy=None) as client:
         await client.send(frame)
         with pytest.raises(ConnectionClosed) as closed:
-            await asyncio.wait_for(client.recv(), 5)
+            await asyncio.wait_for(client.recv(), 10)
     return closed.value.rcvd.code if closed.value.rcvd else None
 
 
