@@ -378,6 +378,42 @@ def test_fifty_runs_leave_no_descriptor_and_no_warning(layer: Layer, run: Run[An
     assert open_descriptors() == before
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_loops_that_are_closed_under_the_layer_make_no_noise_and_leave_no_descriptor(redis_url: str, loop: str) -> None:
+    """Closed with everything running, as `asyncio.run` never does: asyncio itself warns that transports are open."""
+    code = f"""
+import gc, os
+import {loop} as loops
+from fast_channels.layers.redis import RedisPubSubChannelLayer
+
+layer = RedisPubSubChannelLayer([{redis_url!r}], prefix="closed")
+
+async def use():
+    channel = await layer.new_channel()
+    await layer.group_add("room", channel)
+    await layer.group_send("room", "x")
+    assert await layer.receive(channel) == "x"
+
+def run(last):
+    loop = loops.new_event_loop()
+    loop.run_until_complete(use())
+    if last:
+        loop.run_until_complete(layer.close())
+    loop.close()
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+before = run(False)
+for _ in range(20):
+    assert run(False) <= before + 4
+run(True)
+print("done")
+"""
+    command = [sys.executable, "-W", "error", "-W", "ignore::ResourceWarning", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (done.stdout, done.stderr) == ("done\n", "")
+
+
 def test_nothing_of_asyncio_is_patched(layer: Layer, run: Run[Any]) -> None:
     async def use() -> tuple[Any, Any]:
         loop = asyncio.get_running_loop()

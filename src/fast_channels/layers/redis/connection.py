@@ -95,6 +95,8 @@ class Connection(asyncio.Protocol):
 
     def finish(self) -> None:
         """Write what is waiting, then end the connection."""
+        if self._loop.is_closed():  # under it: nothing can be written, and the transport ends with its loop
+            return
         self._flush()
         self.paused = True
         if self._error is None:
