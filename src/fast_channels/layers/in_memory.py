@@ -76,27 +76,36 @@ class InMemoryChannelLayer(BaseChannelLayer):
     # Sending and receiving
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
-        names.check_channel_name(channel)
+        mailbox = self._local.mailboxes.get(channel) if isinstance(channel, str) else None
+        if mailbox is None:
+            names.check_channel_name(channel)
         entry = self._entry(message)
         with self._lock:
-            mailbox = self._local.mailboxes.get(channel)
-            if mailbox is None:
+            if mailbox is None or not self._is_here(mailbox):
                 if names.is_specific(channel):
                     self._counters.drop("channel_gone")
                     return
                 mailbox = self._open(channel)
-            if len(mailbox) >= mailbox.capacity and not mailbox.drop_stale():
+            if not mailbox.offer(entry):
                 raise ChannelFull(channel=channel, capacity=mailbox.capacity)
-            mailbox.put(entry)
             self._counters.sent += 1
 
     async def receive(self, channel: str) -> dict[str, Any]:
+        mailbox = self._local.mailboxes.get(channel) if isinstance(channel, str) else None
+        if mailbox is None or "!" not in channel:
+            return await self._receive_shared(channel)
+        mailbox.used = True
+        message: dict[str, Any] = await mailbox.receive()
+        return message
+
+    async def _receive_shared(self, channel: str) -> dict[str, Any]:
+        """Receive on a channel that is kept only for as long as somebody reads it, or begin to receive on any."""
         mailbox = self._reading(channel)
         try:
             message: dict[str, Any] = await mailbox.receive()
         finally:
             mailbox.readers -= 1
-            if "!" not in channel and not mailbox.readers and not mailbox.groups:
+            if not mailbox.readers and not mailbox.groups:
                 with self._lock:
                     self._retire(mailbox)
         return message
@@ -277,7 +286,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     def _is_abandoned(self, mailbox: Mailbox) -> bool:
         now = time.monotonic()
-        if mailbox.used or mailbox.readers:
+        if mailbox.used or mailbox.readers or mailbox.waiting:
             mailbox.used = False
             mailbox.idle_since = now
         return now - mailbox.idle_since > self.group_expiry

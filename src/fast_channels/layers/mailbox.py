@@ -122,6 +122,16 @@ class Mailbox(ChannelReader):
             self._wake(here)
         return True
 
+    def offer(self, entry: Any) -> bool:
+        """Queue `entry` if there is room, whatever the policy; False if there is none."""
+        entries = self._entries
+        if len(entries) >= self.capacity and not self.drop_stale():
+            return False
+        entries.append(entry)
+        if self._waiters:
+            self._wake()
+        return True
+
     def has_drained(self) -> bool:
         """Whether half of it is free: an episode of being full is over, not only interrupted by one message taken."""
         return 2 * len(self._entries) <= self.capacity + 1
@@ -165,10 +175,10 @@ class Mailbox(ChannelReader):
             raise self._end()
         return EMPTY
 
-    async def receive(self) -> Any:
-        """The next message, as soon as there is one."""
+    async def receive(self, here: AbstractEventLoop | None = None) -> Any:
+        """The next message, as soon as there is one. `here` is the running event loop, for who knows it anyway."""
         while (message := self.take()) is EMPTY:
-            waiter = asyncio.get_running_loop().create_future()
+            waiter = (here or asyncio.get_running_loop()).create_future()
             self.add_waiter(waiter)
             try:
                 await waiter  # who resolves it has taken it off the list
@@ -221,6 +231,11 @@ class Mailbox(ChannelReader):
         dropped = len(self._entries)
         self._entries.clear()
         return dropped
+
+    @property
+    def waiting(self) -> bool:
+        """Whether somebody waits for a message."""
+        return bool(self._waiters)
 
     def _wake(self, here: AbstractEventLoop | None = None) -> None:
         """Resolve the waiter that has waited longest, in its own loop."""

@@ -22,7 +22,7 @@ from fast_channels.layers.redis.keys import Addresses
 from fast_channels.layers.redis.link import Patience
 from fast_channels.layers.redis.subscriptions import Gap
 from fast_channels.layers.redis.topology import Endpoint
-from fast_channels.serializers import MsgPackSerializer, registry
+from fast_channels.serializers import BaseMessageSerializer, MsgPackSerializer, registry
 from fast_channels.type_defs import ChannelCapacityDict, OverflowPolicy
 
 __all__ = ["Gap", "RedisPubSubChannelLayer"]
@@ -110,6 +110,7 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
             serializer_format, symmetric_encryption_keys=symmetric_encryption_keys
         )
         self._encrypted = bool(symmetric_encryption_keys)
+        self._read = self._decoder()
         self._counters = Counters()
         self._wiring = Wiring(
             endpoints=[Endpoint(server) for server in servers],
@@ -137,10 +138,11 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
         self._counters.sent += 1
 
     async def receive(self, channel: str) -> Any:
-        mailbox = self._here().local.mailboxes.get(channel) if isinstance(channel, str) else None
+        inbox = self._here()
+        mailbox = inbox.local.mailboxes.get(channel) if isinstance(channel, str) else None
         if mailbox is None or "!" not in channel:
             mailbox = await self._open(channel)
-        return await mailbox.receive()
+        return await mailbox.receive(inbox.loop)
 
     async def new_channel(self, prefix: str = "specific") -> str:
         inbox = self._here()
@@ -275,10 +277,17 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
             raise MessageTooLarge(size=len(payload), limit=self.max_message_size)
         return payload
 
+    def _decoder(self) -> Callable[[bytes], Any]:
+        """The shortest way to do what `deserialize` does, which a subclass may have overridden."""
+        if type(self).deserialize is not RedisPubSubChannelLayer.deserialize:
+            return self.deserialize
+        serializer = self._serializer
+        return serializer.decoder() if isinstance(serializer, BaseMessageSerializer) else serializer.deserialize
+
     def _decode(self, entry: Entry) -> Any:
         context, payload = entry
         try:
-            return self._serializer.deserialize(payload, context) if self._encrypted else self.deserialize(payload)
+            return self._serializer.deserialize(payload, context) if self._encrypted else self._read(payload)
         except Exception as error:  # whoever can publish can publish anything; the receiver goes on
             if is_worth_a_line(self._counters.drop("undecodable")):
                 logger.warning(
