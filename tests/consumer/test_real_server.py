@@ -125,7 +125,7 @@ async def test_a_refusal(server: str, layer: InMemoryChannelLayer, caplog: pytes
     assert not errors(caplog)
 
 
-async def test_an_error_closes_with_1011_after_the_groups_are_left(
+async def test_an_error_ends_the_connection_after_the_groups_are_left(
     server: str, layer: InMemoryChannelLayer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with connect(f"{server}/room", proxy=None) as client:

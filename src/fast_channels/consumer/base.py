@@ -118,9 +118,9 @@ class AsyncConsumer:
     async def on_error(self, exc: Exception) -> None:
         """Called with what a handler raised, for a frame or an event. If it returns, the connection is kept.
 
-        The default raises `exc`: the consumer ends, and the server closes the connection with code 1011. Raise
-        `StopConsumer` to end it quietly. An error in `connect()` that is handled here refuses the connection, unless it
-        was accepted.
+        The default raises `exc`: the consumer ends, and the server logs it and closes the connection, with 1011 or,
+        as uvicorn, without one. Raise `StopConsumer` to end it quietly. An error in `connect()` that is handled here
+        refuses the connection, unless it was accepted.
         """
         try:
             raise exc

@@ -46,7 +46,7 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
     sent when the connection broke raises `OutcomeUnknown`, and is never sent twice.
 
     Every process that receives on a plain channel gets its messages, from its first `receive()` on. A plain channel
-    that is added to a group joins it in this process and in those that receive on it now.
+    that is added to a group joins it in this process alone: each process that receives on it adds its own.
 
     A channel belongs to the event loop that made it; a layer may be used by any number of loops and threads. Order is
     kept per sender and channel or group.
@@ -59,13 +59,14 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
             missed.
         symmetric_encryption_keys: a list of keys; the first encrypts, every one decrypts.
         serializer_format: `msgpack`, `json`, or a format of `fast_channels.layers.redis.serializers.registry`.
-        expiry: has no effect here, where nothing is kept; in the place where the other layers have it.
+        expiry: has no effect here, where nothing is kept; taken so that the layers can be exchanged.
         capacity: messages that a channel's mailbox holds in its process.
         channel_capacity: globs or compiled patterns with capacities of their own; the first that matches wins.
         sentinels: `[(host, port), …]` with `service_name`, instead of `hosts`.
         service_name: the name of the master at its Sentinels.
         sentinel_kwargs: options of the connections to the Sentinels.
         connection_kwargs: options of the connections to the servers.
+        group_expiry: has no effect here: a membership lives as long as its process; taken like `expiry`.
         overflow: what one more message does to a full mailbox: `drop_newest`, `drop_oldest`, or `close` (its consumer
             is closed with code 1013). Counted and logged in any case.
         send_timeout: seconds that a send waits for a server that is away.
@@ -83,6 +84,7 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
         capacity: int = 100,
         channel_capacity: ChannelCapacityDict | None = None,
         *,
+        group_expiry: float = 86400,
         sentinels: Sequence[tuple[str, int]] | None = None,
         service_name: str | None = None,
         sentinel_kwargs: Mapping[str, Any] | None = None,
