@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from html import escape
 
 from benchmarks.compare import Line, shown
-from benchmarks.rows import LIMIT, OLD, OURS_NAME, PEERS
+from benchmarks.rows import FLOOR, LIMIT, OLD, OURS_NAME, PEERS
 
 __all__ = ["Bar", "Chart", "charts", "svg"]
+
+LABELS = {LIMIT: "a bare loop over the sockets", FLOOR: "a task that is woken for each socket, no layer"}
 
 WIDTH = 880
 LABEL_WIDTH = 420
@@ -86,10 +88,10 @@ def _end_to_end(lines: list[Line], key: str) -> Chart:
     chosen = [line for line in lines if line.row.key == key]
     bars: dict[str, Bar] = {}
     for line in chosen:
-        for library in (LIMIT, OURS_NAME, *PEERS, OLD):
+        for library in (LIMIT, FLOOR, OURS_NAME, *PEERS, OLD):
             if library in line.measured:
                 measured = line.measured[library]
-                label = "a bare loop over the sockets" if library == LIMIT else measured.subject.name
+                label = LABELS.get(library, measured.subject.name)
                 bars[label] = Bar(label, measured.median, ours=library == OURS_NAME)
     row = chosen[0].row if chosen else None
     ordered = sorted(bars.values(), key=lambda bar: bar.value, reverse=bool(row and row.higher_is_better))

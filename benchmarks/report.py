@@ -9,12 +9,12 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.compare import Line, shown
-from benchmarks.rows import LAYERS, LIMIT, OLD, OURS_NAME, PEERS
+from benchmarks.rows import FLOOR, LAYERS, LIMIT, OLD, OURS_NAME, PEERS
 from benchmarks.runner import Results
 
 __all__ = ["between_markers", "markdown", "print_table", "to_json", "write"]
 
-COLUMNS = (OLD, OURS_NAME, LIMIT, *PEERS)
+COLUMNS = (OLD, OURS_NAME, LIMIT, FLOOR, *PEERS)
 RATIOS = ("ours / 1.1.0", "its CPU", "ours / limit")
 BEGIN = "<!-- results: begin -->"
 END = "<!-- results: end -->"

@@ -9,7 +9,20 @@ from fnmatch import fnmatch
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-__all__ = ["LAYERS", "LIMIT", "LOOPS", "OLD", "OURS", "OURS_NAME", "PEERS", "Goal", "Row", "Subject", "chosen_rows"]
+__all__ = [
+    "FLOOR",
+    "LAYERS",
+    "LIMIT",
+    "LOOPS",
+    "OLD",
+    "OURS",
+    "OURS_NAME",
+    "PEERS",
+    "Goal",
+    "Row",
+    "Subject",
+    "chosen_rows",
+]
 
 LAYERS: Final = {"memory": "in-memory", "pubsub": "pub/sub", "queue": "queue"}
 OURS: Final = ("memory", "pubsub")
@@ -18,6 +31,8 @@ OURS: Final = ("memory", "pubsub")
 OURS_NAME: Final = "ours"
 OLD: Final = "1.1.0"
 LIMIT: Final = "limit"
+FLOOR: Final = "floor"
+"""What the least that can do the work of a layer costs: more than the limit, which does less."""
 PEERS: Final = ("Litestar", "broadcaster")
 
 Measure = Literal["rate", "p50_us", "bytes_per_connection", "cpu_per_message_us"]
@@ -41,7 +56,7 @@ class Subject:
     @property
     def environment(self) -> str:
         """The environment to run in."""
-        return OURS_NAME if self.library == LIMIT else self.library
+        return OURS_NAME if self.library in (LIMIT, FLOOR) else self.library
 
     @property
     def name(self) -> str:
@@ -199,14 +214,14 @@ def _consumer_rows() -> Iterator[Row]:
 def _end_to_end_rows() -> Iterator[Row]:
     peers = (Subject(PEERS[0], "litestar_channels"), Subject(PEERS[1], "broadcaster_redis"))
     for key, how, senders, window in (
-        ("e2e.room", "one message after the other", 1, 3),
+        ("e2e.room", "one message after the other", 1, 1),
         ("e2e.bursts", "20 messages at a time", 20, 20),
     ):
         yield Row(
             key,
             f"500 WebSockets in one room of one server, {how}: its CPU time for a delivery",
             "us",
-            (Subject(LIMIT, "bare"), *_both("consumers", *LAYERS), *peers),
+            (Subject(LIMIT, "bare"), Subject(FLOOR, "woken"), *_both("consumers", *LAYERS), *peers),
             {"scenario": "room", "sockets": 500, "senders": senders, "window": window, "seconds": 2.0},
             {layer: Goal("<=", 1.2, LIMIT) for layer in LAYERS},
             measure="cpu_per_message_us",
