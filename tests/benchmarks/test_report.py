@@ -81,7 +81,7 @@ def test_numbers_are_short(value: float | None, text: str) -> None:
 
 def test_every_form_holds_every_line() -> None:
     rows = rows_of("*")
-    values = {name: [3.0, 4.0, 5.0] for name in ("1.1.0", "ours", "limit", "Litestar", "broadcaster")}
+    values = {name: [3.0, 4.0, 5.0] for name in ("1.1.0", "ours", "limit", "floor", "Litestar", "broadcaster")}
     results = results_of(rows, values)
     compared = list(lines(rows, results))
     text = markdown(compared, results, ABOUT)
