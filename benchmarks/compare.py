@@ -111,8 +111,10 @@ def _ratio(values: dict[str, list[float]], one: str, other: str) -> float | None
 
 
 def _verdict(goal: Goal | None, values: dict[str, list[float]]) -> Verdict | None:
-    if goal is None:
+    if goal is None or OURS_NAME not in values:
         return None
+    if goal.against is None:
+        return Verdict(goal, median(values[OURS_NAME]))
     others = PEERS if goal.against == "best peer" else (goal.against,)
     ratios = [ratio for other in others if (ratio := _ratio(values, OURS_NAME, other)) is not None]
     if not ratios:

@@ -68,13 +68,18 @@ def charts(lines: list[Line]) -> list[Chart]:
 
 
 def _times_old(lines: list[Line]) -> Chart:
-    compared = [line for line in lines if not line.row.servers and line.loop == line.row.loops[0]]
+    compared = [line for line in lines if _is_a_cost(line) and line.loop == line.row.loops[0]]
     bars = tuple(
         Bar(line.row.title, line.better_than_old, ours=True, goal=_goal_times_old(line))
         for line in compared
         if line.better_than_old is not None
     )
     return Chart("Times better than 1.1.0", "A logarithmic scale; the mark is the goal.", bars, logarithmic=True)
+
+
+def _is_a_cost(line: Line) -> bool:
+    """End to end has charts of its own, and how something grows says nothing of how much it is."""
+    return not line.row.servers and line.row.measure != "growth"
 
 
 def _goal_times_old(line: Line) -> float | None:

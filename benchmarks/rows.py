@@ -35,7 +35,7 @@ FLOOR: Final = "floor"
 """What the least that can do the work of a layer costs: more than the limit, which does less."""
 PEERS: Final = ("Litestar", "broadcaster")
 
-Measure = Literal["rate", "p50_us", "bytes_per_connection", "cpu_per_message_us"]
+Measure = Literal["rate", "p50_us", "bytes_per_connection", "cpu_per_message_us", "growth"]
 LOOPS: Final = ("asyncio", "uvloop")
 
 
@@ -66,17 +66,22 @@ class Subject:
 
 @dataclass(frozen=True)
 class Goal:
-    """Ours must be at least (`>=`), or at most (`<=`), `factor` times `against`: 1.1.0, the limit, or the best peer."""
+    """Ours must be at least (`>=`), or at most (`<=`), `factor` times `against`: 1.1.0, the limit, or the best peer.
+
+    Without `against`, `factor` is the value itself.
+    """
 
     sign: Literal[">=", "<="]
     factor: float
-    against: str
+    against: str | None = None
 
     def __str__(self) -> str:
+        if self.against is None:
+            return f"{self.sign} {self.factor:.3g}"
         return f"{self.sign} {self.factor:.3g} x {self.against}"
 
     def met(self, ratio: float) -> bool:
-        """Whether `ratio`, ours over the other, is good enough."""
+        """Whether `ratio`, ours over the other, or ours where there is none, is good enough."""
         return ratio >= self.factor if self.sign == ">=" else ratio <= self.factor
 
 
@@ -196,6 +201,16 @@ def _redis_rows(layer: str, one_channel: float, group: float, latency: float, co
         measure="bytes_per_connection",
         loops=LOOPS[:1],
         net_of_limit=True,
+    )
+    yield Row(
+        f"{layer}.scaling",
+        f"{name}, one group_send over 10 processes: bytes for 10,000 channels over bytes for 100",
+        "x",
+        _both("workloads.scaling", layer),
+        {"processes": 10, "sizes": (100, 1_000, 10_000)},
+        {layer: Goal("<=", 1.05)},
+        measure="growth",
+        loops=LOOPS[:1],
     )
 
 

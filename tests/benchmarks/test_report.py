@@ -65,6 +65,12 @@ def test_the_best_peer_is_the_one_that_is_harder_to_beat() -> None:
     assert not line.verdict.met
 
 
+def test_a_goal_against_nobody_is_for_the_value_itself() -> None:
+    line = line_of("pubsub.scaling", {"1.1.0": [3.0] * 3, "ours": [1.0, 1.01, 1.2]})
+    assert line.verdict is not None
+    assert (line.verdict.ratio, line.verdict.met, str(line.verdict.goal)) == (1.01, True, "<= 1.05")
+
+
 @pytest.mark.parametrize(
     ("goal", "ratio", "met"), [(Goal(">=", 3, "x"), 3.0, True), (Goal("<=", 1.2, "x"), 1.3, False)]
 )
