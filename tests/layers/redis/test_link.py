@@ -202,7 +202,9 @@ async def test_what_comes_after_the_end_of_a_connection_waits_for_the_next(
     await link.call("PING")
     assert link.connection is not None
     link.connection.close(ConnectionError("gone"))
-    assert await asyncio.gather(*(link.call("RPUSH", key, number) for number in range(3))) == [1, 2, 3]
+    assert await link.call("RPUSH", key, "at once") == 1
+    link.connection.close(ConnectionError("gone"))
+    assert await asyncio.gather(*(link.call("RPUSH", key, number) for number in range(3))) == [2, 3, 4]
 
 
 # Outages
@@ -301,6 +303,16 @@ async def test_a_refusal_that_will_not_pass_fails_who_waits_at_once(
     assert diary.of("refused") == [caught.value]
     assert "WRONGPASS" in caplog.text
     assert "canary" not in caplog.text + repr(caught.value)
+
+
+async def test_a_server_that_does_not_know_the_greeting_repeats_it_and_we_do_not(
+    make_link: MakeLink, redis_server: ServerProcess, caplog: Any
+) -> None:
+    with ServerProcess(binary=redis_server.binary, config={"rename-command": 'HELLO ""'}) as server:
+        link = make_link(server.url.replace("//", "//:canary@"), send=EVER)
+        with pytest.raises(ServerRefused, match="unknown command 'HELLO'") as caught:
+            await link.call("PING")
+        assert "canary" not in caplog.text + repr(caught.value)
 
 
 async def test_a_refusal_that_passes_is_waited_for(make_link: MakeLink, own_server: ServerProcess, caplog: Any) -> None:

@@ -193,14 +193,21 @@ def test_what_a_closed_loop_held_survives_an_outage_when_it_is_taken_over(
         async def second() -> None:
             proxy.close()
             with pytest.raises(ServerUnreachable):
-                await layer.receive(channel)
+                await layer.group_add("hall", channel)
             proxy.forward()
-            assert await layer.receive(channel) == "kept"
-            while (await layer.inspect())["servers"][0]["subscribers"].get(f"{layer.prefix}|g|room") != 1:
+            expected = {f"{layer.prefix}|g|room": 1, f"{layer.prefix}|i|{layer.client_prefix}": 1}
+            while await subscribers() != expected:
                 await asyncio.sleep(0.002)
             await layer.group_send("room", "group")
-            assert await layer.receive(channel) == "group"
+            await layer.send(channel, "direct")
+            assert [await layer.receive(channel) for _ in range(3)] == ["kept", "group", "direct"]
             await layer.close()
+
+        async def subscribers() -> Any:
+            try:
+                return (await layer.inspect())["servers"][0]["subscribers"]
+            except ServerUnreachable:
+                return None
 
         channel = run(first())
         run(second())

@@ -324,10 +324,11 @@ async def test_an_address_that_is_refused_is_refused_alone(listen: Listen, restr
 async def test_an_address_that_is_refused_after_an_outage_is_given_up_alone_and_the_log_says_so(
     listen: Listen, restricted: ServerProcess, caplog: Any
 ) -> None:
-    listener = listen(as_ear(restricted))
-    addresses = [b"open-%d" % number for number in range(20)]
-    await listener.hear(*addresses)
-    with Redis(port=restricted.port) as admin:
+    with Proxy(restricted.port) as proxy, Redis(port=restricted.port) as admin:
+        listener = listen(proxy.url.replace("//", "//ear:secret@"))
+        addresses = [b"open-%d" % number for number in range(20)]
+        await listener.hear(*addresses)
+        proxy.delay(0.05)
         confirmed: list[set[bytes]] = []
         listener.at_gap = lambda: confirmed.append({name for name in admin.pubsub_channels() if name in addresses})
         with caplog.at_level(logging.WARNING, "fast_channels"):
