@@ -12,7 +12,7 @@ from hiredis import ReplyError
 
 from fast_channels.exceptions import OutcomeUnknown, ServerRefused, ServerUnreachable
 from fast_channels.layers.redis.connection import Connection, packed
-from fast_channels.layers.redis.topology import Endpoint
+from fast_channels.layers.redis.topology import REPLICA, Endpoint, is_replica
 
 __all__ = ["Link", "LinkEvents", "Patience", "backoff"]
 
@@ -21,7 +21,7 @@ logger = logging.getLogger("fast_channels.redis")
 STABLE = 1.0
 """Seconds after which a connection counts as one that holds."""
 
-PASSING = ("LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "ERR max number of clients")
+PASSING = ("LOADING", "BUSY", "MASTERDOWN", "REPLICA", "CLUSTERDOWN", "TRYAGAIN", "ERR max number of clients")
 """Refusals of a greeting that end by themselves; after any other, those who wait are told at once."""
 
 
@@ -79,6 +79,7 @@ class Link:
         self._expiry: asyncio.TimerHandle | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._trouble: BaseException | None = None
+        self._sound_at = 0.0  # when the server last was known to be a master
         self.disconnections = 0
         self.reconnections = 0
 
@@ -242,6 +243,7 @@ class Link:
 
     def _use(self, connection: Connection, down_since: float | None) -> None:
         self._connection = connection
+        self._sound_at = self._loop.time()
         self._trouble = None
         if down_since is not None:
             outage = self._loop.time() - down_since
@@ -266,18 +268,30 @@ class Link:
                 await self._ping(connection)
 
     async def _ping(self, connection: Connection) -> None:
-        pong = connection.execute("PING")
+        pong = connection.execute("HELLO")  # a ping that any user may send, and that says what the server is
         waiting = {pong, connection.lost}
+        asked_at = self._loop.time()
         silent = 0  # half times: the first may have passed while something blocked the event loop, and the ping with it
         while silent < 2 and not pong.done() and not connection.lost.done():
             heard = connection.heard_at
             await asyncio.wait(waiting, timeout=self._patience.answer / 2, return_when=asyncio.FIRST_COMPLETED)
             silent = silent + 1 if connection.heard_at == heard else 0
         if pong.done():
-            _check_pong(connection, pong)
+            self._check(connection, pong, asked_at)
         elif silent == 2:
             connection.close(TimeoutError(f"no answer to a ping for {self._patience.answer:g} s"))
             await asyncio.wait({connection.lost}, timeout=1)
+
+    def _check(self, connection: Connection, pong: "asyncio.Future[Any]", asked_at: float) -> None:
+        """End a connection to a server that cannot serve: it says so (`MASTERDOWN`), or it has become a replica."""
+        error = pong.exception()
+        if isinstance(error, ReplyError):
+            connection.close(error)
+        elif error is None and is_replica(pong.result()):
+            connection.heard_at = self._sound_at  # it may be a replica since then
+            connection.close(ConnectionError(REPLICA))
+        else:
+            self._sound_at = asked_at
 
     def _pushed(self, push: list[Any]) -> None:
         self._events.on_push(push)
@@ -286,13 +300,6 @@ class Link:
 def backoff(attempt: int, chance: float) -> float:
     """Seconds to wait before the attempt: none at first, then up to 0.1 s, doubling to 2 s; `chance` is in [0, 1)."""
     return 0.0 if attempt == 0 else (0.2 + 0.8 * chance) * min(2.0, 0.1 * 2.0 ** min(attempt - 1, 10))
-
-
-def _check_pong(connection: Connection, pong: "asyncio.Future[Any]") -> None:
-    """End a connection to a server that cannot serve (`MASTERDOWN`); one that forbids pings lives."""
-    error = pong.exception()
-    if isinstance(error, ReplyError) and not str(error).startswith("NOPERM"):
-        connection.close(error)
 
 
 def _passes_by_itself(error: ServerRefused) -> bool:

@@ -20,10 +20,18 @@ from fast_channels.exceptions import ServerRefused
 from fast_channels.layers.redis.config import SentinelMaster, Server
 from fast_channels.layers.redis.connection import Connection, PushHandler
 
-__all__ = ["Endpoint", "shard_of"]
+__all__ = ["REPLICA", "Endpoint", "is_replica", "shard_of"]
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for the connection and the greeting, unless `socket_connect_timeout` says otherwise."""
+
+
+REPLICA = "REPLICA it is a replica: what is published there reaches nobody who listens at its master"
+
+
+def is_replica(greeting: Any) -> bool:
+    """Whether the server that answered HELLO follows another one. A failover makes that of a master, without a word."""
+    return isinstance(greeting, dict) and greeting.get(b"role") not in (None, b"master")
 
 
 def shard_of(address: bytes, shards: int) -> int:
@@ -47,7 +55,7 @@ class Endpoint:
 
         Raises:
             OSError: it cannot be reached (a time-out is one).
-            ServerRefused: it answered, but will not have us: a wrong password, a server that is still loading.
+            ServerRefused: it answered, but will not have us: a wrong password, a server that is loading, a replica.
         """
         template = self._where.template if isinstance(self._where, Server) else self._where.server.template
         limit = getattr(template, "socket_connect_timeout", None) or CONNECT_TIMEOUT
@@ -82,10 +90,12 @@ class Endpoint:
         if server.template.db:
             commands.append(("SELECT", str(server.template.db)))
         try:
-            await asyncio.gather(*(connection.execute(*command) for command in commands))
+            greeting, *_ = await asyncio.gather(*(connection.execute(*command) for command in commands))
         except ReplyError as error:
             answer, _, _ = str(error).partition(", with args")  # of a command that it does not know: the password
             raise ServerRefused(self.label, answer) from None
+        if is_replica(greeting):
+            raise ServerRefused(self.label, REPLICA)
 
 
 async def _ask(node: tuple[str, int], name: str, options: dict[str, Any]) -> tuple[str, int]:
