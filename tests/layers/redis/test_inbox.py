@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from fast_channels.names import client_of
 from fast_channels.testing.server import ServerProcess
 from tests.layers.redis.conftest import MakeLayer
 from tests.support.loops import both_loops
+from tests.support.proxy import Proxy
 from tests.support.waiting import until
 
 Layer = RedisPubSubChannelLayer
@@ -234,6 +236,46 @@ async def test_a_forged_answer_to_a_request_that_nobody_made_is_ignored(
     await layer.send(channel, "after")
     assert await layer.receive(channel) == "after"
     assert layer.statistics().dropped == {}
+
+
+@both_loops
+async def test_calls_that_are_cancelled_leave_nothing_behind(
+    make_layer: MakeLayer, proxy: Proxy, addresses: Addresses
+) -> None:
+    """At every turn of the loop between the call and its end, with and without a server."""
+    layer, other = make_layer(hosts=[proxy.url]), make_layer()
+    channel, foreign = await layer.new_channel(), await other.new_channel()
+    here = layer._here()
+    calls: list[Callable[[], Coroutine[Any, Any, Any]]] = [
+        layer.new_channel,
+        partial(layer.group_add, "cancelled", channel),
+        partial(layer.group_add, "cancelled", foreign),
+        partial(layer.send, channel, "x"),
+        partial(layer.group_send, "cancelled", "x"),
+        partial(layer.receive, "cancelled"),
+    ]
+    for away in (False, True):
+        proxy.close() if away else proxy.forward()
+        for call in calls:
+            for turns in range(8):
+                task = asyncio.create_task(call())
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                task.cancel()
+                result = (await asyncio.gather(task, return_exceptions=True))[0]
+                if isinstance(result, str) and result.startswith("specific."):
+                    await layer.release_channel(result)
+        await layer.group_discard("cancelled", channel)
+        await layer.release_channel("cancelled")
+    proxy.forward()
+    await other.group_discard("cancelled", foreign)
+    assert list(here.local.mailboxes) == [channel]
+    assert here.local.groups == {}
+    assert here._requests == {}
+    await layer.group_add("cancelled", channel)
+    await layer.group_send("cancelled", "last")
+    while await layer.receive(channel) != "last":
+        pass
 
 
 # Ways out
