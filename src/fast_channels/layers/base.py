@@ -1,5 +1,6 @@
 """The contract: what every channel layer promises, and the rules that all of them share."""
 
+import copy
 import fnmatch
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -144,8 +145,10 @@ class BaseChannelLayer:
         raise NotImplementedError
 
     async def close(self) -> None:
-        """Let go of channels, memberships and connections. Idempotent; a closed layer opens again when it is used."""
-        raise NotImplementedError
+        """Let go of channels, memberships and connections. Idempotent; a closed layer opens again when it is used.
+
+        This default is for a layer that holds nothing.
+        """
 
     async def __aenter__(self) -> Self:
         return self
@@ -158,12 +161,12 @@ class BaseChannelLayer:
     # Looking
 
     def statistics(self) -> LayerStatistics:
-        """Counters of this process: plain numbers, nothing is asked of a server."""
-        raise NotImplementedError
+        """Counters of this process: plain numbers, nothing is asked of a server. Zeros where nothing is counted."""
+        return LayerStatistics()
 
     async def inspect(self) -> dict[str, Any]:
         """What there is now, as plain data: channels with their depths, groups with their members, and the server."""
-        raise NotImplementedError
+        return {"layer": type(self).__name__}
 
     # What consumers and workers use
 
@@ -190,19 +193,16 @@ class BaseChannelLayer:
     @asynccontextmanager
     async def _delivery(self, channel: str) -> AsyncIterator[dict[str, Any]]:
         message = await self.receive(channel)
-        kept = self._kept_for_return(message)
+        kept = copy.deepcopy(message)  # a handler may change its own
         try:
             yield message
         except BaseException:
-            self._give_back(channel, kept)
+            await self._give_back(channel, kept)
             raise
 
-    def _kept_for_return(self, message: dict[str, Any]) -> Any:
-        """`message` in the form in which it is given back, made before a handler can change it."""
-        raise NotImplementedError
-
-    def _give_back(self, channel: str, kept: Any) -> None:
-        raise NotImplementedError
+    async def _give_back(self, channel: str, message: dict[str, Any]) -> None:
+        """Put `message` back, for `delivery()`: at the head. This default, for any layer, can only send it again."""
+        await self.send(channel, message)
 
     # Rules
 

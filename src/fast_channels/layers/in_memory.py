@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeVar
@@ -62,11 +63,17 @@ class InMemoryChannelLayer(BaseChannelLayer):
         if not group_expiry > 0:
             raise ValueError(f"group_expiry must be more than 0 seconds, not {group_expiry!r}")
         self.group_expiry = group_expiry
-        self.client_prefix = uuid4().hex
+        self._overflow: OverflowPolicy = overflow
         self._serializer = MsgPackSerializer()
         self._from_bytes = self._serializer.from_bytes
         self._counters = Counters()
-        self._local = LocalChannels(self._decode, self.get_capacity, overflow, self._counters, _is_expired)
+        self._start_afresh()
+        _layers.add(self)
+
+    def _start_afresh(self) -> None:
+        """Take a new identity: at the beginning, and in a forked child, whose lock a thread of the parent may hold."""
+        self.client_prefix = uuid4().hex
+        self._local = LocalChannels(self._decode, self.get_capacity, self._overflow, self._counters, _is_expired)
         self._patrol: deque[Mailbox] = deque()  # who was looked at longest ago comes first
         self._lock = threading.RLock()  # held while names change; again by a log handler that sends through the layer
 
@@ -202,15 +209,13 @@ class InMemoryChannelLayer(BaseChannelLayer):
     def reader(self, channel: str) -> ChannelReader:
         return self._reading(channel)
 
-    def _kept_for_return(self, message: dict[str, Any]) -> Entry:
-        return NEVER, self._serializer.serialize(message)
-
-    def _give_back(self, channel: str, kept: Entry) -> None:
+    async def _give_back(self, channel: str, message: dict[str, Any]) -> None:
+        entry = NEVER, self._serializer.serialize(message)
         with self._lock:
             if names.is_specific(channel) and channel not in self._local.mailboxes:
                 self._counters.drop("channel_gone")
             else:
-                self._open(channel).put_back(kept)
+                self._open(channel).put_back(entry)
 
     # Entries
 
@@ -290,6 +295,18 @@ class InMemoryChannelLayer(BaseChannelLayer):
             mailbox.used = False
             mailbox.idle_since = now
         return now - mailbox.idle_since > self.group_expiry
+
+
+_layers: "weakref.WeakSet[InMemoryChannelLayer]" = weakref.WeakSet()
+
+
+def _start_afresh_in_child() -> None:
+    for layer in tuple(_layers):
+        layer._start_afresh()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_afresh_in_child)
 
 
 def _is_expired(entry: Entry) -> bool:

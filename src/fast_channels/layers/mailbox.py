@@ -151,11 +151,25 @@ class Mailbox(ChannelReader):
             self._entries.append(entry)
         elif self.policy == "close" and self._end is None:
             self._counters.drop("over_capacity", self.clear())
-            self._end = partial(MailboxOverflow, self.channel, self.capacity)
-            self.capacity = 0  # from now on nothing gets in
+            self._end = partial(self._tell_overflow, self.capacity)
+            self.capacity = 0  # nothing gets in until the receiver knows
             while self._waiters:
                 self._wake()
         return False
+
+    def _tell_overflow(self, capacity: int) -> MailboxOverflow:
+        """What receivers are told, once: those who wait now; then they may go on, or close as a consumer does."""
+        here = _get_running_loop()
+        if here is None:
+            self._reopen(self._end, capacity)
+        else:
+            here.call_soon(self._reopen, self._end, capacity)
+        return MailboxOverflow(self.channel, capacity)
+
+    def _reopen(self, end: object, capacity: int) -> None:
+        if end is self._end:  # it may have been shut meanwhile
+            self._end = None
+            self.capacity = capacity
 
     def take_over(self, other: "Mailbox") -> None:
         """Put what waits in `other` before what is here."""

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from redis import Redis
 
-from fast_channels.exceptions import OutcomeUnknown
+from fast_channels.exceptions import OutcomeUnknown, ServerUnreachable
 from fast_channels.layers.redis import RedisPubSubChannelLayer, inbox
 from fast_channels.layers.redis.envelope import pack_control, pack_direct
 from fast_channels.layers.redis.keys import Addresses
@@ -161,12 +161,65 @@ async def test_many_requests_at_once_are_all_answered(layer: Layer, other: Layer
     assert sorted(channel for members in found for channel in members) == sorted(channels)
 
 
-async def test_a_channel_whose_owner_is_gone_joins_nothing_and_costs_no_wait(layer: Layer, other: Layer) -> None:
+@pytest.mark.parametrize("op", ["group_add", "group_discard"])
+async def test_an_owner_that_nobody_hears_of_is_an_error(layer: Layer, redis_url: str, op: str) -> None:
+    """It may be gone, or cut off: to say that it was done would be wrong."""
     channel = await layer.new_channel()
     await layer.close()
-    await other.group_add("room", channel)
-    await other.group_discard("room", channel)
-    assert await members(other, "room") == []
+    async with Layer([redis_url], prefix=layer.prefix, send_timeout=0.3) as other:
+        with pytest.raises(OutcomeUnknown, match="is its process gone"):
+            await getattr(other, op)("room", channel)
+
+
+async def test_an_owner_that_is_away_for_a_moment_is_asked_again(layer: Layer, other: Layer, redis_url: str) -> None:
+    channel = await layer.new_channel()
+    with Redis.from_url(redis_url) as admin:
+        for _ in range(5):
+            await other.group_discard("room", channel)
+            admin.client_kill_filter(_type="pubsub")
+            await other.group_add("room", channel)
+            assert await members(layer, "room") == [channel]
+
+
+async def test_a_join_that_is_cancelled_takes_nothing_from_another(layer: Layer) -> None:
+    channel = await layer.new_channel()
+    first = asyncio.create_task(layer.group_add("room", channel))
+    second = asyncio.create_task(layer.group_add("room", channel))
+    await asyncio.sleep(0)
+    first.cancel()
+    await second
+    await layer.group_send("room", {"type": "heard"})
+    assert await asyncio.wait_for(layer.receive(channel), 10) == {"type": "heard"}
+
+
+async def test_a_join_that_fails_takes_back_its_own_membership_alone(proxy: Proxy) -> None:
+    async with Layer([proxy.url], prefix="join-that-fails", send_timeout=0.5) as layer:
+        member, late = await layer.new_channel(), await layer.new_channel()
+        await layer.group_add("room", member)
+        proxy.close()
+        await layer.group_add("room", member)  # it is one already
+        with pytest.raises(ServerUnreachable):
+            await layer.group_add("elsewhere", late)
+        proxy.forward()
+        await until(lambda: layer.last_gap is not None)
+        await layer.group_send("room", {"type": "heard"})
+        assert await asyncio.wait_for(layer.receive(member), 10) == {"type": "heard"}
+        assert await members(layer, "elsewhere") == []
+
+
+async def test_listening_that_somebody_cancelled_is_taken_up_again_and_the_gap_reported(layer: Layer) -> None:
+    """As programs do that cancel every task there is."""
+    channel = await layer.new_channel()
+    me = asyncio.current_task()
+    mine = [task for task in asyncio.all_tasks() if task is not me and task.get_name().startswith("fast-channels")]
+    assert mine
+    for task in mine:
+        task.cancel()
+    await asyncio.wait(mine)
+    await layer.new_channel()
+    await until(lambda: layer.last_gap is not None)
+    await layer.send(channel, {"type": "heard"})
+    assert await asyncio.wait_for(layer.receive(channel), 10) == {"type": "heard"}
 
 
 async def test_a_channel_that_its_owner_released_joins_nothing(layer: Layer, other: Layer) -> None:

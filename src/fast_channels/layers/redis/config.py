@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 from redis.asyncio.connection import (
     AbstractConnection,
@@ -135,7 +136,11 @@ def _shown(host: object) -> str:
 
 
 def _from_url(url: str, options: dict[str, Any]) -> Server:
+    if not url:
+        raise ValueError("a host's URL is empty: is the environment variable set (REDIS_URL)?")
     try:
+        if url.startswith(("redis:", "rediss:")) and "@" in urlsplit(url).path:
+            raise ValueError  # the host would be a piece of the password, and be said in every error
         return _server({**options, **parse_url(url)})
     except ValueError as error:
         # with a password that is not quoted, what is taken for the port is a piece of it

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from fast_channels import names
-from fast_channels.exceptions import FastChannelsError, OutcomeUnknown, ServerUnreachable
+from fast_channels.exceptions import FastChannelsError, OutcomeUnknown
 from fast_channels.layers.local import LocalChannels
 from fast_channels.layers.mailbox import Counters, is_worth_a_line
 from fast_channels.layers.redis.envelope import Control, open_envelope, pack_control, pack_direct
@@ -38,6 +38,9 @@ class Wiring:
     on_down: Callable[[], None]
     on_gap: Callable[[Gap], None]
 
+
+ASK_AGAIN = 0.1
+"""Seconds until the owner of a channel that did not answer is asked again, twice as long each time."""
 
 OUTLETS = 10_000
 """Names whose way is remembered; then all are forgotten."""
@@ -78,6 +81,9 @@ class Inbox(LinkEvents):
         self._outlets: dict[str, Outlet] = {}
         self._group_outlets: dict[str, Outlet] = {}
         self._subscriptions: dict[int, Subscriptions] = {}
+        self._unconfirmed: dict[
+            tuple[str, str], int
+        ] = {}  # memberships that nobody was promised, and who waits for them
         self._requests: dict[int, asyncio.Future[None]] = {}
         self._answers: set[asyncio.Task[None]] = set()
         self._last_request = 0
@@ -123,13 +129,13 @@ class Inbox(LinkEvents):
         shard = self._shard(address)
         link = self._senders.get(shard)
         if link is None:
-            link = self._senders[shard] = Link(self._wiring.endpoints[shard], self, self._wiring.patience)
+            link = self._senders[shard] = Link(self._wiring.endpoints[shard], self, self._wiring.patience, "sending")
         return link
 
     def links(self) -> list[Link]:
         """The link of each shard for commands."""
         for shard, endpoint in enumerate(self._wiring.endpoints):
-            self._senders.setdefault(shard, Link(endpoint, self, self._wiring.patience))
+            self._senders.setdefault(shard, Link(endpoint, self, self._wiring.patience, "sending"))
         return [self._senders[shard] for shard in range(len(self._wiring.endpoints))]
 
     def _shard(self, address: bytes) -> int:
@@ -142,16 +148,36 @@ class Inbox(LinkEvents):
         await self._listen(*self._way_to(channel))
 
     async def join(self, group: str, channel: str) -> None:
-        """Make a channel of this loop a member of `group`; a channel that is gone joins nothing."""
+        """Make a channel of this loop a member of `group`; a channel that is gone joins nothing.
+
+        A join that fails takes back only a membership that nobody was promised: an older one stays, and so does one
+        that another join is still waiting for.
+        """
         mailbox = self.local.mailboxes.get(channel)
         if mailbox is None:
             return
+        membership = (group, channel)
+        if group not in mailbox.groups:
+            self._unconfirmed.setdefault(membership, 0)
         self.local.join(group, mailbox)
+        if membership in self._unconfirmed:
+            self._unconfirmed[membership] += 1
         try:
             await self._listen(*self._way_to_group(group))
         except BaseException:
-            self.leave(group, channel)
+            self._take_back(membership)
             raise
+        self._unconfirmed.pop(membership, None)
+
+    def _take_back(self, membership: tuple[str, str]) -> None:
+        joining = self._unconfirmed.get(membership)
+        if joining is None:
+            return
+        if joining > 1:
+            self._unconfirmed[membership] = joining - 1
+            return
+        del self._unconfirmed[membership]
+        self.leave(*membership)
 
     def leave(self, group: str, channel: str) -> None:
         """Take a channel of this loop out of `group`."""
@@ -229,7 +255,7 @@ class Inbox(LinkEvents):
     async def request(self, op: str, group: str, channel: str) -> None:
         """Ask the owner of `channel` to make it join or leave `group`; returns when the owner has done so.
 
-        An owner that is gone has no memberships left: then there is nothing to do.
+        Until it answers, it is asked again: an owner that is gone cannot be told from one that reconnects.
 
         Raises:
             OutcomeUnknown: the owner did not answer in time.
@@ -238,12 +264,15 @@ class Inbox(LinkEvents):
         self._last_request += 1
         done = self._requests[self._last_request] = self.loop.create_future()
         control = Control(op, self._last_request, self.client, group, channel)
+        pause = ASK_AGAIN
         try:
-            if await self._send_control(names.client_of(channel), control):
-                async with asyncio.timeout(self._wiring.patience.send):
-                    await done
+            async with asyncio.timeout(self._wiring.patience.send):
+                while not done.done():
+                    await self._send_control(names.client_of(channel), control)
+                    await asyncio.wait({done}, timeout=pause)
+                    pause *= 2
         except TimeoutError:
-            raise OutcomeUnknown(f"the owner of channel {channel}", "it did not answer") from None
+            raise OutcomeUnknown(f"the owner of channel {channel}", "it did not answer; is its process gone?") from None
         finally:
             self._requests.pop(control.id, None)
 
@@ -286,14 +315,9 @@ class Inbox(LinkEvents):
         ways += [self._way_to_group(group) for group in other.local.groups]
         self.local.take_over(other.local)
         for way in ways:
-            self._want(*way)
-        try:
-            for way in ways:
-                await self._listen(*way)
-        except ServerUnreachable:  # what was taken over is heard as soon as there is a server
-            for way in ways:
-                self._want(*way)
-            raise
+            self._want(*way)  # what was taken over is heard as soon as there is a server
+        for way in ways:
+            await self._listen(*way)
 
     async def close(self) -> None:
         """Let go of everything. Idempotent; it opens again when it is used."""

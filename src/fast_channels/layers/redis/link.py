@@ -68,9 +68,10 @@ class Link:
     What was sent when a connection broke is never sent again: its callers get `OutcomeUnknown`.
     """
 
-    def __init__(self, endpoint: Endpoint, events: LinkEvents, patience: Patience) -> None:
+    def __init__(self, endpoint: Endpoint, events: LinkEvents, patience: Patience, purpose: str = "") -> None:
         self._endpoint = endpoint
         self._events = events
+        self._purpose = f" for {purpose}" if purpose else ""
         self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
@@ -79,6 +80,8 @@ class Link:
         self._expiry: asyncio.TimerHandle | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._trouble: BaseException | None = None
+        self._complained = False  # one line an outage
+        self._down_since: float | None = None  # when something was last heard, while there is no connection
         self._sound_at = 0.0  # when the server last was known to be a master
         self.disconnections = 0
         self.reconnections = 0
@@ -129,13 +132,22 @@ class Link:
             raise OutcomeUnknown(self.label, error) from None
 
     def _wait_with(self, command: bytes, reply: "asyncio.Future[Any]") -> None:
-        if len(self._waiting) >= self._patience.commands or self._waiting_bytes > self._patience.bytes:
+        if self._too_many_wait():
+            self._forget_cancelled()
+        if self._too_many_wait():
             raise ServerUnreachable(self.label, 0.0, f"{len(self._waiting)} commands wait for it already")
         self.start()
         self._waiting.append((self._loop.time() + self._patience.send, command, reply))
         self._waiting_bytes += len(command)
         if self._expiry is None:
             self._expiry = self._loop.call_later(self._patience.send, self._expire)
+
+    def _too_many_wait(self) -> bool:
+        return len(self._waiting) >= self._patience.commands or self._waiting_bytes > self._patience.bytes
+
+    def _forget_cancelled(self) -> None:
+        self._waiting = deque(entry for entry in self._waiting if not entry[2].done())
+        self._waiting_bytes = sum(len(command) for _, command, _ in self._waiting)
 
     def _next_waiting(self) -> "tuple[bytes, asyncio.Future[Any]]":
         _, command, reply = self._waiting.popleft()
@@ -186,6 +198,7 @@ class Link:
         connection = self._connection
         supervisor.cancel()
         await asyncio.wait({supervisor}, timeout=1)
+        self._down_since = None
         if connection is not None:
             await asyncio.wait({connection.lost}, timeout=1)
             connection.close(ConnectionError("the layer was closed"))  # it could not be written
@@ -200,20 +213,19 @@ class Link:
 
     async def _supervise(self) -> None:
         attempt = 0
-        down_since: float | None = None
         while True:
             connection = await self._connect(attempt)
             attempt += 1
             if connection is None:
                 continue
             up_since = self._loop.time()
-            self._use(connection, down_since)
+            self._use(connection)
             try:
                 await self._watch(connection)
             finally:
                 self._connection = None
+                self._down_since = connection.heard_at  # also if this task is cancelled, and started again later
                 connection.finish()
-            down_since = connection.heard_at
             attempt = 0 if self._loop.time() - up_since > STABLE else min(attempt, 3)
             self._lost(connection)
 
@@ -227,28 +239,36 @@ class Link:
         except BaseException as error:
             if connection is not None:
                 connection.close(error)
+                if self._down_since is None:  # something may have been confirmed already, and is lost now
+                    self._down_since = connection.heard_at
             if not isinstance(error, Exception):
                 raise
-            self._failed(error, attempt)
+            self._failed(error)
             return None
         return connection
 
-    def _failed(self, error: Exception, attempt: int) -> None:
+    def _failed(self, error: Exception) -> None:
         self._trouble = error if str(error) else ConnectionError(f"{type(error).__name__} while connecting")
-        level = logging.WARNING if attempt == 0 else logging.DEBUG
-        logger.log(level, "%s cannot be reached: %s; trying again", self.label, self._trouble)
+        level = logging.DEBUG if self._complained else logging.WARNING
+        self._complained = True
+        if isinstance(error, ServerRefused):
+            logger.log(level, "%s; trying again%s", error, self._purpose)
+        else:
+            logger.log(level, "%s cannot be reached%s: %s; trying again", self.label, self._purpose, self._trouble)
         if isinstance(error, ServerRefused) and not _passes_by_itself(error):
             self._fail_waiting(error)
             self._events.on_refused(error)
 
-    def _use(self, connection: Connection, down_since: float | None) -> None:
+    def _use(self, connection: Connection) -> None:
         self._connection = connection
         self._sound_at = self._loop.time()
         self._trouble = None
-        if down_since is not None:
-            outage = self._loop.time() - down_since
+        self._complained = False
+        if self._down_since is not None:
+            outage = self._loop.time() - self._down_since
+            self._down_since = None
             self.reconnections += 1
-            logger.info("%s is back after %.2f s", self.label, outage)
+            logger.warning("%s is back%s after %.2f s", self.label, self._purpose, outage)
             self._events.on_up(outage)
         self._send_waiting()
 
@@ -256,7 +276,7 @@ class Link:
         reason = connection.lost.result() if connection.lost.done() else ConnectionError("the connection was closed")
         self._trouble = reason
         self.disconnections += 1
-        logger.warning("the connection to %s is lost: %s; connecting again", self.label, reason)
+        logger.warning("the connection to %s%s is lost: %s; connecting again", self.label, self._purpose, reason)
         self._events.on_down(reason)
 
     async def _watch(self, connection: Connection) -> None:

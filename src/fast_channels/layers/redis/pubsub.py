@@ -253,15 +253,12 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
             return PumpedReader(lambda: self.receive(channel))
         return mailbox
 
-    def _kept_for_return(self, message: Any) -> Entry:
-        return b"", self._encode(message, b"")
-
-    def _give_back(self, channel: str, kept: Entry) -> None:
+    async def _give_back(self, channel: str, message: Any) -> None:
         mailbox = self._here().local.mailboxes.get(channel)
         if mailbox is None:
             self._counters.drop("channel_gone")
         else:
-            mailbox.put_back(kept)
+            mailbox.put_back((b"", self._encode(message, b"")))
 
     # Encoding
 
@@ -344,8 +341,9 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
             return owner is inbox
         if not owner.loop.is_closed():
             return False
-        del self._clients[client]
-        self._clients[client] = inbox
+        with self._lock:
+            self._clients.pop(client, None)  # to the end of the line of those that are kept
+            self._clients[client] = inbox
         await inbox.adopt(client, owner)
         return True
 

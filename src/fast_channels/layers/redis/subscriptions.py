@@ -19,6 +19,9 @@ logger = logging.getLogger("fast_channels.redis")
 Route = Callable[[bytes], None]
 """Gets the payload of each message of an address."""
 
+TRY_AGAIN = 5.0
+"""Seconds until a subscription that was in force and is refused now is tried again."""
+
 BATCH = 500
 """Addresses of one SUBSCRIBE."""
 
@@ -38,12 +41,11 @@ class Gap(NamedTuple):
 class _Wanted:
     """An address somebody wants to hear, and whether the server has confirmed it on this connection."""
 
-    __slots__ = ("confirmed", "route", "waiting")
+    __slots__ = ("confirmed", "route")
 
     def __init__(self, route: Route, confirmed: "asyncio.Future[None]") -> None:
         self.route = route
         self.confirmed = confirmed
-        self.waiting = 0
 
 
 class Subscriptions(LinkEvents):
@@ -65,7 +67,7 @@ class Subscriptions(LinkEvents):
         self._changed: set[bytes] = set()
         self._unanswered: set[asyncio.Future[Any]] = set()
         self._reason = ""
-        self.link = Link(endpoint, self, patience)
+        self.link = Link(endpoint, self, patience, "listening")
 
     def __repr__(self) -> str:
         return f"<Subscriptions {self.link.label}: {len(self._wanted)}>"
@@ -77,12 +79,13 @@ class Subscriptions(LinkEvents):
         """Hand every message of `address` to `route` from now on; returns when the server has confirmed it.
 
         Raises:
-            ServerUnreachable: not confirmed in time; then the address is not wanted any more.
+            ServerUnreachable: not confirmed in time. The address stays wanted until `unsubscribe()`.
             ServerRefused: the server does not allow it.
         """
         wanted = self._wanted.get(address) or self._want(address, route)
+        self.link.start()  # it may have been cancelled, as some programs cancel every task there is
         if not wanted.confirmed.done():
-            await self._confirmation(address, wanted)
+            await self._confirmation(wanted)
 
     def want(self, address: bytes, route: Route) -> None:
         """The same without waiting: it is subscribed as soon as there is a server."""
@@ -95,18 +98,10 @@ class Subscriptions(LinkEvents):
         self._change(address)
         return wanted
 
-    async def _confirmation(self, address: bytes, wanted: _Wanted) -> None:
-        self.link.start()
-        wanted.waiting += 1
-        try:
-            await asyncio.wait({wanted.confirmed}, timeout=self._patience.send)
-        finally:
-            wanted.waiting -= 1
+    async def _confirmation(self, wanted: _Wanted) -> None:
+        await asyncio.wait({wanted.confirmed}, timeout=self._patience.send)
         if not wanted.confirmed.done():
-            unreachable = ServerUnreachable(self.link.label, self._patience.send, self.link.trouble)
-            if wanted.waiting:  # others came later, and wait as long
-                raise unreachable
-            self._give_up(address, wanted, unreachable)
+            raise ServerUnreachable(self.link.label, self._patience.send, self.link.trouble)
         error = wanted.confirmed.exception()
         if error is not None:
             raise error
@@ -130,13 +125,19 @@ class Subscriptions(LinkEvents):
         await self.link.close()
 
     def _give_up(self, address: bytes, wanted: _Wanted, error: Exception) -> None:
+        """Tell who waits for `address`. Who does not wait was promised it: then it is asked for again later."""
         if wanted.confirmed.done():
-            logger.warning("%s is not subscribed any more: %s", address.decode(), error)
-        else:
-            wanted.confirmed.set_exception(error)
-            wanted.confirmed.exception()  # who waited may have been cancelled
+            logger.warning("%s is not heard, and is tried again: %s", address.decode(), error)
+            self._loop.call_later(TRY_AGAIN, self._try_again, address)
+            return
+        wanted.confirmed.set_exception(error)
+        wanted.confirmed.exception()  # who waited may have been cancelled
         if self._wanted.get(address) is wanted:
             self.unsubscribe(address)
+
+    def _try_again(self, address: bytes) -> None:
+        if address in self._wanted:
+            self._change(address)
 
     # Bringing the server in line
 
@@ -224,7 +225,7 @@ class Subscriptions(LinkEvents):
         self._on_down()
 
     def on_up(self, outage: float) -> None:
-        self._on_gap(Gap(self.link.label, outage, len(self._wanted), self._reason))
+        self._on_gap(Gap(self.link.label, outage, len(self._told), self._reason))
 
 
 def _batches(addresses: list[bytes]) -> list[list[bytes]]:
