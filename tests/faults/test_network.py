@@ -19,6 +19,8 @@ from tests.support.waiting import PATIENCE, until
 
 EVER = 3600.0
 SHORT = Patience(send=1.0, ping_every=0.1, answer=0.3)
+HASTE = "?socket_connect_timeout=1"
+"""Whoever connects into a black hole waits no longer than this."""
 
 
 async def closed(proxy: Proxy) -> None:
@@ -62,7 +64,8 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_one_fault_again_and_again(server: ServerProcess, fault: str, side: str) -> None:
     with Proxy(server.port) as proxy:
-        sides = {"listener": (proxy.url, server.url), "sender": (server.url, proxy.url)}
+        url = proxy.url + HASTE
+        sides = {"listener": (url, server.url), "sender": (server.url, url)}
         async with Traffic(*sides[side], patience=SHORT) as traffic:
             layer = traffic.hearing if side == "listener" else traffic.sending
             for outages in range(1, 4):
@@ -78,7 +81,7 @@ async def test_one_fault_again_and_again(server: ServerProcess, fault: str, side
 async def test_all_faults_on_both_sides(server: ServerProcess) -> None:
     chance = random.Random(3)
     with Proxy(server.port) as near, Proxy(server.port) as far:
-        async with Traffic(near.url, far.url, patience=SHORT) as traffic:
+        async with Traffic(near.url + HASTE, far.url + HASTE, patience=SHORT) as traffic:
             for _ in range(10):
                 await FAULTS[chance.choice(list(FAULTS))](chance.choice([near, far]))
                 await asyncio.sleep(chance.random() * 0.2)
