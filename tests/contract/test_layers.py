@@ -1,6 +1,7 @@
 """Every layer keeps every promise."""
 
 import asyncio
+import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from uuid import uuid4
@@ -63,6 +64,23 @@ class TestPubSubOnTwoHosts(TestPubSub):
 
 class TestPubSubOnTwoHostsOnUvloop(OnUvloop, TestPubSubOnTwoHosts):
     pass
+
+
+class TestPubSubOnDebiansRedis(TestPubSub):
+    """The oldest server that is supported."""
+
+    @pytest.fixture
+    def hosts(self, debians_redis_url: str) -> list[str]:
+        return [debians_redis_url]
+
+
+@pytest.fixture(scope="session")
+def debians_redis_url() -> Iterator[str]:
+    binary = shutil.which("redis-server")
+    if binary is None:
+        pytest.skip("needs the system package redis-server")
+    with ServerProcess(binary=binary) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")
