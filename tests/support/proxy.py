@@ -143,7 +143,10 @@ class Proxy:
 
     async def _shut(self) -> None:
         assert self._server is not None
+        self._closed = True
         self._server.close()
+        for _ in range(3):  # a connection that was accepted just now gets its transport, which closes it
+            await asyncio.sleep(0)
         self._cut_all(reset=False)
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
