@@ -161,8 +161,9 @@ def test_the_path_is_looked_at_where_the_wheel_is_missing(monkeypatch: pytest.Mo
 
 
 STARTER = """
-import sys, time
+import signal, time
 from fast_channels.testing.server import ServerProcess
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background is started with it ignored
 server = ServerProcess().start()
 print(server.pid, server.folder, flush=True)
 time.sleep(60)
