@@ -149,6 +149,7 @@ class Proxy:
             await asyncio.sleep(0)
         self._cut_all(reset=False)
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        _, tasks = await asyncio.wait(tasks, timeout=5) if tasks else (tasks, tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
