@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -234,6 +235,19 @@ async def test_a_server_that_is_away_is_not_hammered(make_link: MakeLink, proxy:
     with pytest.raises(ServerUnreachable):
         await link.call("PING")
     assert 2 <= proxy.accepted <= 15
+
+
+async def test_who_waits_sees_an_attempt_in_their_time(
+    make_link: MakeLink, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the server was away, and however long the pauses have become: here, 2 seconds."""
+    monkeypatch.setattr(random, "random", lambda: 1.0)
+    proxy.close()
+    link = make_link(proxy.url, send=1.0)
+    link.start()
+    await until(lambda: proxy.accepted >= 7)
+    proxy.forward()
+    assert await link.call("PING") == b"PONG"
 
 
 async def test_a_connection_that_cannot_be_restored_is_tried_again(make_link: MakeLink, redis_url: str) -> None:

@@ -230,7 +230,8 @@ class Link:
             self._lost(connection)
 
     async def _connect(self, attempt: int) -> Connection | None:
-        await asyncio.sleep(backoff(attempt, random.random()))  # noqa: S311 - it spreads reconnections
+        pause = backoff(attempt, random.random())  # noqa: S311 - it spreads reconnections
+        await asyncio.sleep(min(pause, max(self._patience.send / 2, 0.1)))  # who waits sees an attempt in their time
         connection: Connection | None = None
         try:
             connection = await self._endpoint.connect(self._pushed, self._send_waiting)
