@@ -12,6 +12,8 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["tests.support.servers"]
+
 settings.register_profile("suite", deadline=None)  # the machine may be busy: how long an example takes says nothing
 settings.load_profile("suite")
 

@@ -1,8 +1,7 @@
 """Every layer keeps every promise."""
 
 import asyncio
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from uuid import uuid4
 
@@ -11,7 +10,6 @@ import uvloop
 
 from fast_channels.layers import BaseChannelLayer, InMemoryChannelLayer, RedisPubSubChannelLayer
 from fast_channels.testing.contract import ChannelLayerContract
-from fast_channels.testing.server import NO_SERVER, ServerProcess, find_server_binary
 
 
 class OnUvloop:
@@ -72,23 +70,6 @@ class TestPubSubOnDebiansRedis(TestPubSub):
     @pytest.fixture
     def hosts(self, debians_redis_url: str) -> list[str]:
         return [debians_redis_url]
-
-
-@pytest.fixture(scope="session")
-def debians_redis_url() -> Iterator[str]:
-    binary = shutil.which("redis-server")
-    if binary is None:
-        pytest.skip("needs the system package redis-server")
-    with ServerProcess(binary=binary) as server:
-        yield server.url
-
-
-@pytest.fixture(scope="session")
-def second_redis_url() -> Iterator[str]:
-    if find_server_binary() is None:
-        pytest.skip(NO_SERVER)
-    with ServerProcess() as server:
-        yield server.url
 
 
 def _pubsub(hosts: list[str], unique: str, *, prefix: str = "", **options: object) -> BaseChannelLayer:
