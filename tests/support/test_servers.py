@@ -11,7 +11,9 @@ VERSIONS = {"valkey9": ("valkey_version", "9."), "redis8": ("redis_version", "8.
 @pytest.mark.parametrize(
     ("kind", "fixture"), [("valkey9", "valkey_url"), ("redis8", "redis8_url"), ("redis7", "debians_redis_url")]
 )
-def test_each_server_is_what_its_name_says_and_nothing_is_loaded_into_it(kind: str, fixture: str, request: pytest.FixtureRequest) -> None:
+def test_each_server_is_what_its_name_says_and_nothing_is_loaded_into_it(
+    kind: str, fixture: str, request: pytest.FixtureRequest
+) -> None:
     url = request.getfixturevalue(fixture)
     name, version = VERSIONS[kind]
     with Redis.from_url(url) as admin:
