@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 import uvloop
 
-from fast_channels.layers import BaseChannelLayer, InMemoryChannelLayer, RedisPubSubChannelLayer
+from fast_channels.layers import BaseChannelLayer, InMemoryChannelLayer, RedisChannelLayer, RedisPubSubChannelLayer
 from fast_channels.testing.contract import ChannelLayerContract
 
 
@@ -70,6 +70,40 @@ class TestPubSubOnDebiansRedis(TestPubSub):
     @pytest.fixture
     def hosts(self, debians_redis_url: str) -> list[str]:
         return [debians_redis_url]
+
+
+class TestQueue(ChannelLayerContract):
+    shared_between_layers = True
+
+    @pytest.fixture
+    def hosts(self, redis_url: str) -> list[str]:
+        return [redis_url]
+
+    @pytest.fixture
+    def make_layer(self, hosts: list[str]) -> Callable[..., BaseChannelLayer]:
+        return partial(_queue, hosts, f"test-{uuid4().hex[:12]}")
+
+
+class TestQueueOnUvloop(OnUvloop, TestQueue):
+    pass
+
+
+class TestQueueOnTwoHosts(TestQueue):
+    @pytest.fixture
+    def hosts(self, redis_url: str, second_redis_url: str) -> list[str]:
+        return [redis_url, second_redis_url]
+
+
+class TestQueueOnDebiansRedis(TestQueue):
+    """The oldest server that is supported."""
+
+    @pytest.fixture
+    def hosts(self, debians_redis_url: str) -> list[str]:
+        return [debians_redis_url]
+
+
+def _queue(hosts: list[str], unique: str, *, prefix: str = "", **options: object) -> BaseChannelLayer:
+    return RedisChannelLayer(hosts=hosts, prefix=unique + prefix, **options)  # type: ignore[arg-type]
 
 
 def _pubsub(hosts: list[str], unique: str, *, prefix: str = "", **options: object) -> BaseChannelLayer:

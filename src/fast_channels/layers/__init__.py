@@ -15,13 +15,14 @@ from fast_channels.layers.registry import (
 )
 
 if TYPE_CHECKING:
-    from fast_channels.layers.redis import RedisPubSubChannelLayer
+    from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
 
 __all__ = [
     "BaseChannelLayer",
     "ChannelLayerRegistry",
     "InMemoryChannelLayer",
     "LayerStatistics",
+    "RedisChannelLayer",
     "RedisPubSubChannelLayer",
     "channel_layers",
     "close_channel_layers",
@@ -34,7 +35,7 @@ __all__ = [
 if not TYPE_CHECKING:  # a checker would take every name for one of the module's
 
     def __getattr__(name: str) -> Any:
-        if name != "RedisPubSubChannelLayer":
+        if name not in ("RedisChannelLayer", "RedisPubSubChannelLayer"):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from fast_channels.layers import redis
 

@@ -21,8 +21,9 @@ __all__ = ["BaseChannelLayer", "LayerStatistics"]
 class LayerStatistics:
     """What a layer did in this process since it was made. Local and free: no server is asked.
 
-    All are counts of messages but the last two. `dropped` names each reason: `over_capacity`, `channel_gone` (released,
-    or never made here), `undecodable`, `expired`, `inbox_full`, ….
+    All are counts of messages but those of connections. `dropped` names each reason: `over_capacity`, `channel_gone`
+    (released, or never made here), `undecodable`, `expired`, `inbox_full`, `owner_gone` (left by a process that died),
+    ….
     """
 
     sent: int = 0
@@ -31,6 +32,10 @@ class LayerStatistics:
     dropped: Mapping[str, int] = field(default_factory=dict)
     disconnections: int = 0
     reconnections: int = 0
+    redelivered: int = 0
+    """Messages of shared channels that were handed over here and had been delivered before."""
+    dead_lettered: int = 0
+    """Messages that became dead letters here."""
 
 
 class BaseChannelLayer:

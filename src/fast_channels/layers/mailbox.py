@@ -23,12 +23,23 @@ SKIPPED: Final = object()
 class Counters:
     """What went through a layer in this process, and what was dropped, by reason."""
 
-    __slots__ = ("disconnections", "dropped", "group_sent", "received", "reconnections", "sent")
+    __slots__ = (
+        "dead_lettered",
+        "disconnections",
+        "dropped",
+        "group_sent",
+        "received",
+        "reconnections",
+        "redelivered",
+        "sent",
+    )
 
     def __init__(self) -> None:
         self.sent = 0
         self.group_sent = 0
         self.received = 0
+        self.redelivered = 0
+        self.dead_lettered = 0
         self.disconnections = 0
         self.reconnections = 0
         self.dropped: dict[str, int] = {}
@@ -121,6 +132,12 @@ class Mailbox(ChannelReader):
         if self._waiters:
             self._wake(here)
         return True
+
+    def accept(self, entry: Any, here: AbstractEventLoop | None = None) -> None:
+        """Queue `entry` whatever the capacity: there was room for it when it was accepted elsewhere."""
+        self._entries.append(entry)
+        if self._waiters:
+            self._wake(here)
 
     def offer(self, entry: Any) -> bool:
         """Queue `entry` if there is room, whatever the policy; False if there is none."""
@@ -225,16 +242,20 @@ class Mailbox(ChannelReader):
         return dropped
 
     def drop_stale(self) -> bool:
-        """Drop what is too old to be handed over from the head, counted as expired; True if there was any."""
+        """Drop what is too old to be handed over from the head; True if there was any. The decoder counts it."""
         entries, is_stale = self._entries, self._is_stale
-        dropped = 0
+        dropped = False
         while is_stale is not None and entries and is_stale(head := entries[0]):
             with suppress(ValueError):  # its receiver, in another thread, was faster, and has counted it
                 entries.remove(head)
-                dropped += 1
-        if dropped:
-            self._counters.drop("expired", dropped)
-        return dropped > 0
+                self._decode(head)
+                dropped = True
+        return dropped
+
+    @property
+    def head(self) -> Any:
+        """The entry that is taken next, left where it is; None without any."""
+        return self._entries[0] if self._entries else None
 
     def peek(self) -> list[Any]:
         """What is queued, decoded, left where it is."""

@@ -59,7 +59,7 @@ class ChannelReader(Protocol):
 class PumpedReader(ChannelReader):
     """A reader over any layer's `receive()`: a task takes one message ahead, and has one waiter at a time.
 
-    What was taken ahead when the reader is closed is lost.
+    What was taken ahead when the reader is closed is lost, unless `unread()` is asked for it.
     """
 
     def __init__(self, receive: Callable[[], Awaitable[Any]]) -> None:
@@ -92,6 +92,12 @@ class PumpedReader(ChannelReader):
     def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
+
+    def unread(self) -> list[Any]:
+        """What was taken ahead, the last one first; it is not handed over any more."""
+        messages = list(reversed(self._messages))
+        self._messages.clear()
+        return messages
 
     def _start(self) -> None:
         if self._task is None and self._error is None:

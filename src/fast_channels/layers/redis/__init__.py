@@ -9,7 +9,8 @@ except ImportError as error:
     ) from error
 
 from fast_channels.layers.redis.pubsub import Gap, RedisPubSubChannelLayer
+from fast_channels.layers.redis.queue import RedisChannelLayer
 
-__all__ = ["Gap", "RedisPubSubChannelLayer"]
+__all__ = ["Gap", "RedisChannelLayer", "RedisPubSubChannelLayer"]
 
 del _hiredis, _redis

@@ -61,8 +61,12 @@ class Connection(asyncio.Protocol):
 
     def execute(self, *args: bytes | str | int) -> "asyncio.Future[Any]":
         """Send a command; the future resolves with its reply or fails with `hiredis.ReplyError`."""
+        return self.request(packed(*args))
+
+    def request(self, command: bytes) -> "asyncio.Future[Any]":
+        """`execute` for an encoded command."""
         reply = self._loop.create_future()
-        self.send(packed(*args), reply)
+        self.send(command, reply)
         return reply
 
     def send(self, command: bytes, reply: "asyncio.Future[Any]") -> None:

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from fast_channels import names
-from fast_channels.exceptions import FastChannelsError, OutcomeUnknown
 from fast_channels.layers.local import LocalChannels
 from fast_channels.layers.mailbox import Counters, is_worth_a_line
 from fast_channels.layers.redis.envelope import Control, open_envelope, pack_control, pack_direct
+from fast_channels.layers.redis.joins import Joins
 from fast_channels.layers.redis.keys import Addresses
 from fast_channels.layers.redis.link import Link, LinkEvents, Patience
+from fast_channels.layers.redis.requests import Requests
 from fast_channels.layers.redis.subscriptions import Gap, Route, Subscriptions
 from fast_channels.layers.redis.topology import Endpoint, shard_of
 from fast_channels.serializers import MsgPackSerializer
@@ -39,15 +40,8 @@ class Wiring:
     on_gap: Callable[[Gap], None]
 
 
-ASK_AGAIN = 0.1
-"""Seconds until the owner of a channel that did not answer is asked again, twice as long each time."""
-
 OUTLETS = 10_000
 """Names whose way is remembered; then all are forgotten."""
-
-
-ANSWERS = 10_000
-"""Requests of other processes that are worked on at a time; what comes on top is dropped, and its sender times out."""
 
 
 class Outlet(NamedTuple):
@@ -81,12 +75,13 @@ class Inbox(LinkEvents):
         self._outlets: dict[str, Outlet] = {}
         self._group_outlets: dict[str, Outlet] = {}
         self._subscriptions: dict[int, Subscriptions] = {}
-        self._unconfirmed: dict[
-            tuple[str, str], int
-        ] = {}  # memberships that nobody was promised, and who waits for them
-        self._requests: dict[int, asyncio.Future[None]] = {}
-        self._answers: set[asyncio.Task[None]] = set()
-        self._last_request = 0
+        self._joins = Joins(local, self._leave)
+        self._requests = Requests(client, self, self._send_control, wiring.patience, wiring.counters)
+
+    @property
+    def holds_channels(self) -> bool:
+        """Whether there are channels that a later loop may want to take over."""
+        return bool(self.local.mailboxes)
 
     def __repr__(self) -> str:
         return f"<Inbox {self.client}: {self.local!r}>"
@@ -148,39 +143,14 @@ class Inbox(LinkEvents):
         await self._listen(*self._way_to(channel))
 
     async def join(self, group: str, channel: str) -> None:
-        """Make a channel of this loop a member of `group`; a channel that is gone joins nothing.
+        """Make a channel of this loop a member of `group`; a channel that is gone joins nothing."""
+        await self._joins.join(group, channel, partial(self._listen, *self._way_to_group(group)))
 
-        A join that fails takes back only a membership that nobody was promised: an older one stays, and so does one
-        that another join is still waiting for.
-        """
-        mailbox = self.local.mailboxes.get(channel)
-        if mailbox is None:
-            return
-        membership = (group, channel)
-        if group not in mailbox.groups:
-            self._unconfirmed.setdefault(membership, 0)
-        self.local.join(group, mailbox)
-        if membership in self._unconfirmed:
-            self._unconfirmed[membership] += 1
-        try:
-            await self._listen(*self._way_to_group(group))
-        except BaseException:
-            self._take_back(membership)
-            raise
-        self._unconfirmed.pop(membership, None)
-
-    def _take_back(self, membership: tuple[str, str]) -> None:
-        joining = self._unconfirmed.get(membership)
-        if joining is None:
-            return
-        if joining > 1:
-            self._unconfirmed[membership] = joining - 1
-            return
-        del self._unconfirmed[membership]
-        self.leave(*membership)
-
-    def leave(self, group: str, channel: str) -> None:
+    async def leave(self, group: str, channel: str) -> None:
         """Take a channel of this loop out of `group`."""
+        self._leave(group, channel)
+
+    def _leave(self, group: str, channel: str) -> None:
         if self.local.leave(group, channel):
             self._ignore(self._wiring.addresses.group(group))
 
@@ -253,28 +223,9 @@ class Inbox(LinkEvents):
     # Channels of other processes
 
     async def request(self, op: str, group: str, channel: str) -> None:
-        """Ask the owner of `channel` to make it join or leave `group`; returns when the owner has done so.
-
-        Until it answers, it is asked again: an owner that is gone cannot be told from one that reconnects.
-
-        Raises:
-            OutcomeUnknown: the owner did not answer in time.
-        """
+        """Ask the owner of `channel`, another process, to make it join or leave `group`. See `Requests.ask`."""
         await self._listen(*self._way_to_inbox(self.client))
-        self._last_request += 1
-        done = self._requests[self._last_request] = self.loop.create_future()
-        control = Control(op, self._last_request, self.client, group, channel)
-        pause = ASK_AGAIN
-        try:
-            async with asyncio.timeout(self._wiring.patience.send):
-                while not done.done():
-                    await self._send_control(names.client_of(channel), control)
-                    await asyncio.wait({done}, timeout=pause)
-                    pause *= 2
-        except TimeoutError:
-            raise OutcomeUnknown(f"the owner of channel {channel}", "it did not answer; is its process gone?") from None
-        finally:
-            self._requests.pop(control.id, None)
+        await self._requests.ask(op, group, channel)
 
     async def _send_control(self, client: str, control: Control) -> int:
         address = self._wiring.addresses.inbox(client)
@@ -282,29 +233,7 @@ class Inbox(LinkEvents):
         return await Outlet(self._sender(address), address, address).publish(payload)
 
     def _control(self, address: bytes, payload: bytes) -> None:
-        control = msgspec.convert(self._wiring.control.deserialize(payload, address), Control)
-        if control.op == "done":
-            done = self._requests.get(control.id)
-            if done is not None and not done.done():
-                done.set_result(None)
-            return
-        names.check_group_name(control.group)
-        if len(self._answers) >= ANSWERS:
-            self._wiring.counters.drop("inbox_full")
-            return
-        answer = self.loop.create_task(self._obey(control))
-        self._answers.add(answer)
-        answer.add_done_callback(self._answers.discard)
-
-    async def _obey(self, control: Control) -> None:
-        try:
-            if control.op == "join":
-                await self.join(control.group, control.channel)
-            elif control.op == "leave":
-                self.leave(control.group, control.channel)
-            await self._send_control(control.client, Control("done", control.id, self.client))
-        except FastChannelsError as error:  # who asked hears nothing and times out
-            logger.warning("inbox %s could not %s: %s", self.client, control.op, error)
+        self._requests.handle(msgspec.convert(self._wiring.control.deserialize(payload, address), Control))
 
     # Life
 
@@ -322,8 +251,7 @@ class Inbox(LinkEvents):
     async def close(self) -> None:
         """Let go of everything. Idempotent; it opens again when it is used."""
         self.local.close()
-        for answer in tuple(self._answers):
-            answer.cancel()
+        self._requests.close()
         subscriptions, self._subscriptions = self._subscriptions, {}
         senders, self._senders = self._senders, {}
         self._outlets.clear()

@@ -115,21 +115,32 @@ class Link:
             OutcomeUnknown: the connection broke before the reply.
             ServerRefused: the server replied with an error.
         """
-        reply = self._loop.create_future()
-        command = packed(*args)
-        connection = self._connection
-        if connection is not None and not connection.paused and not self._waiting:
-            connection.send(command, reply)
-        else:
-            self._wait_with(command, reply)
+        return await self.answer(packed(*args))
+
+    async def answer(self, command: bytes) -> Any:
+        """`call` for an encoded command."""
         try:
-            return await reply
+            return await self.submit(command)
         except ReplyError as error:
             raise ServerRefused(self.label, str(error)) from None
         except ConnectionError as error:
             if isinstance(error, ServerUnreachable):
                 raise
             raise OutcomeUnknown(self.label, error) from None
+
+    def submit(self, command: bytes) -> "asyncio.Future[Any]":
+        """Send an encoded command now, or when there is a server: for who wants no coroutine for each.
+
+        The future fails as the connection does: with `hiredis.ReplyError`, with `ServerUnreachable` if the command was
+        not sent in time, with any other ConnectionError if its outcome is unknown.
+        """
+        reply = self._loop.create_future()
+        connection = self._connection
+        if connection is not None and not connection.paused and not self._waiting:
+            connection.send(command, reply)
+        else:
+            self._wait_with(command, reply)
+        return reply
 
     def _wait_with(self, command: bytes, reply: "asyncio.Future[Any]") -> None:
         if self._too_many_wait():

@@ -4,25 +4,20 @@ import asyncio
 import inspect
 import logging
 import os
-import threading
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from uuid import uuid4
 
 from fast_channels import names
-from fast_channels.exceptions import ForeignChannelError, MessageTooLarge
-from fast_channels.layers.base import BaseChannelLayer, LayerStatistics
 from fast_channels.layers.local import LocalChannels, check_overflow_policy
-from fast_channels.layers.mailbox import SKIPPED, Counters, Mailbox, is_worth_a_line
+from fast_channels.layers.mailbox import Mailbox
 from fast_channels.layers.reader import ChannelReader, PumpedReader
-from fast_channels.layers.redis.config import Hosts, parse_hosts
+from fast_channels.layers.redis.config import Hosts
 from fast_channels.layers.redis.inbox import Inbox, Wiring
 from fast_channels.layers.redis.keys import Addresses
+from fast_channels.layers.redis.layer import RedisLayer
 from fast_channels.layers.redis.link import Patience
 from fast_channels.layers.redis.subscriptions import Gap
-from fast_channels.layers.redis.topology import Endpoint
-from fast_channels.serializers import BaseMessageSerializer, MsgPackSerializer, registry
+from fast_channels.serializers import MsgPackSerializer
 from fast_channels.type_defs import ChannelCapacityDict, OverflowPolicy
 
 __all__ = ["Gap", "RedisPubSubChannelLayer"]
@@ -34,11 +29,8 @@ Entry = tuple[bytes, bytes]
 
 Callback = Callable[["RedisPubSubChannelLayer"], Any]
 
-ADOPTABLE = 64
-"""Inboxes of closed event loops that are kept for a later loop to adopt."""
 
-
-class RedisPubSubChannelLayer(BaseChannelLayer):
+class RedisPubSubChannelLayer(RedisLayer[Inbox]):
     """Fire and forget between processes: a message reaches who is connected, once, or nobody.
 
     While the server is away, `send` and `group_send` wait up to `send_timeout` seconds. Subscriptions are restored by
@@ -92,30 +84,28 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
         overflow: OverflowPolicy = "drop_newest",
         send_timeout: float = 5.0,
     ) -> None:
-        super().__init__(expiry=expiry, capacity=capacity, channel_capacity=channel_capacity)
-        check_overflow_policy(overflow)
-        servers = parse_hosts(
+        super().__init__(
             hosts,
+            prefix,
+            expiry=expiry,
+            capacity=capacity,
+            channel_capacity=channel_capacity,
+            symmetric_encryption_keys=symmetric_encryption_keys,
+            serializer_format=serializer_format,
             sentinels=sentinels,
             service_name=service_name,
             sentinel_kwargs=sentinel_kwargs,
             connection_kwargs=connection_kwargs,
         )
-        self.prefix = prefix
+        check_overflow_policy(overflow)
         self.overflow: OverflowPolicy = overflow
         self.on_disconnect = on_disconnect
         self.on_reconnect = on_reconnect
         self.last_gap: Gap | None = None
         """The last time without subscriptions, or None if there was none."""
         self._addresses = Addresses(prefix)
-        self._serializer = registry.get_serializer(
-            serializer_format, symmetric_encryption_keys=symmetric_encryption_keys
-        )
-        self._encrypted = bool(symmetric_encryption_keys)
-        self._read = self._decoder()
-        self._counters = Counters()
         self._wiring = Wiring(
-            endpoints=[Endpoint(server) for server in servers],
+            endpoints=self._endpoints,
             addresses=self._addresses,
             patience=Patience(send=send_timeout),
             counters=self._counters,
@@ -124,12 +114,6 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
             on_gap=self._came_back,
         )
         self._callbacks: set[asyncio.Task[None]] = set()
-        self._start_afresh()
-        _layers.add(self)
-
-    def __repr__(self) -> str:
-        servers = ", ".join(endpoint.label for endpoint in self._wiring.endpoints)
-        return f"<RedisPubSubChannelLayer {self.prefix!r} on {servers}>"
 
     # Sending and receiving
 
@@ -186,7 +170,7 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
         names.check_channel_name(channel)
         inbox = self._here()
         if await self._owned(channel, inbox):
-            inbox.leave(group, channel)
+            await inbox.leave(group, channel)
         else:
             await inbox.request("leave", group, channel)
 
@@ -200,35 +184,13 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
     async def flush(self) -> None:
         """Drop what waits in the channels of this process, and leave all groups. The server keeps nothing to drop."""
         loop = asyncio.get_running_loop()
-        for inbox in tuple(self._inboxes.values()):
+        for inbox in tuple(self._parts.values()):
             if inbox.loop is loop:
                 inbox.flush()
             elif not inbox.loop.is_closed():
                 inbox.loop.call_soon_threadsafe(inbox.flush)
 
-    async def close(self) -> None:
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            self._forget_closed_loops(keep=0)
-        for inbox in tuple(self._inboxes.values()):
-            if inbox.loop is loop:
-                await inbox.close()
-            elif inbox.loop.is_running():
-                closing = asyncio.run_coroutine_threadsafe(inbox.close(), inbox.loop)
-                await asyncio.wait({asyncio.wrap_future(closing)}, timeout=2)
-
     # Looking
-
-    def statistics(self) -> LayerStatistics:
-        counters = self._counters
-        return LayerStatistics(
-            counters.sent,
-            counters.group_sent,
-            counters.received,
-            dict(counters.dropped),
-            counters.disconnections,
-            counters.reconnections,
-        )
 
     async def inspect(self) -> dict[str, Any]:
         """The channels and groups of this event loop, and how many subscribers each address of the layer has."""
@@ -262,70 +224,22 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
 
     # Encoding
 
-    def serialize(self, message: Any) -> bytes:
-        """The bytes of `message` on the wire; without keys, exactly those of the format."""
-        return self._serializer.serialize(message)
-
-    def deserialize(self, message: bytes) -> Any:
-        """What `serialize` made."""
-        return self._serializer.deserialize(message)
-
-    def _encode(self, message: Any, context: bytes) -> bytes:
-        payload = self._serializer.serialize(message, context) if self._encrypted else self.serialize(message)
-        if len(payload) > self.max_message_size:
-            raise MessageTooLarge(size=len(payload), limit=self.max_message_size)
-        return payload
-
-    def _decoder(self) -> Callable[[bytes], Any]:
-        """The shortest way to do what `deserialize` does, which a subclass may have overridden."""
-        if type(self).deserialize is not RedisPubSubChannelLayer.deserialize:
-            return self.deserialize
-        serializer = self._serializer
-        return serializer.decoder() if isinstance(serializer, BaseMessageSerializer) else serializer.deserialize
-
     def _decode(self, entry: Entry) -> Any:
         context, payload = entry
-        try:
-            return self._serializer.deserialize(payload, context) if self._encrypted else self._read(payload)
-        except Exception as error:  # whoever can publish can publish anything; the receiver goes on
-            if is_worth_a_line(self._counters.drop("undecodable")):
-                logger.warning(
-                    "a message of layer %s cannot be read (%r): has its sender other keys?", self.prefix, error
-                )
-            return SKIPPED
+        return self._decoded(payload, context)
 
     # Inboxes: one for each event loop
 
-    def _here(self) -> Inbox:
-        loop = asyncio.get_running_loop()
-        inbox = self._inboxes.get(loop)
-        return inbox if inbox is not None else self._open_inbox(loop)
-
-    def _open_inbox(self, loop: asyncio.AbstractEventLoop) -> Inbox:
-        with self._lock:
-            self._forget_closed_loops(keep=ADOPTABLE)
-            number = self._opened
-            self._opened += 1
-            client = f"{self.client_prefix}-{number}" if number else self.client_prefix
-            local = LocalChannels(self._decode, self.get_capacity, self.overflow, self._counters)
-            inbox = self._inboxes[loop] = self._clients[client] = Inbox(client, local, self._wiring)
-        return inbox
-
-    def _forget_closed_loops(self, keep: int) -> None:
-        for loop in [loop for loop in self._inboxes if loop.is_closed()]:
-            self._inboxes.pop(loop).abandon()
-        orphans = [client for client, inbox in self._clients.items() if inbox.loop.is_closed()]
-        adoptable = [client for client in orphans if self._clients[client].local.mailboxes]
-        for client in set(orphans).difference(adoptable[len(adoptable) - keep :] if keep else []):
-            del self._clients[client]
+    def _make_part(self, client: str) -> Inbox:
+        local = LocalChannels(self._decode, self.get_capacity, self.overflow, self._counters)
+        return Inbox(client, local, self._wiring)
 
     async def _open(self, channel: str) -> Mailbox:
         """The mailbox of a channel that is received on, heard by the server from now on."""
         names.check_channel_name(channel)
         inbox = self._here()
         if not await self._owned(channel, inbox):
-            other = names.client_of(channel) in self._clients
-            raise ForeignChannelError(channel, *["another event loop of this process"] * other)
+            raise self._foreign(channel)
         mailbox = inbox.local.open(channel)
         await inbox.attend_to(channel)
         return mailbox
@@ -335,29 +249,7 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
         if not names.is_specific(channel):
             inbox.local.open(channel)
             return True
-        client = names.client_of(channel)
-        owner = self._clients.get(client)
-        if owner is None or owner is inbox:
-            return owner is inbox
-        if not owner.loop.is_closed():
-            return False
-        with self._lock:
-            self._clients.pop(client, None)  # to the end of the line of those that are kept
-            self._clients[client] = inbox
-        await inbox.adopt(client, owner)
-        return True
-
-    def _start_afresh(self) -> None:
-        """Take a new identity: at the beginning, and in a forked child, whose parent keeps the old one."""
-        self.client_prefix = uuid4().hex
-        self._inboxes: dict[asyncio.AbstractEventLoop, Inbox] = {}
-        self._clients: dict[str, Inbox] = {}
-        self._opened = 0
-        self._lock = threading.Lock()
-
-    def _after_fork(self) -> None:
-        _of_parents.append(self._inboxes)
-        self._start_afresh()
+        return await self._owns(names.client_of(channel), inbox)
 
     # Outages
 
@@ -392,21 +284,6 @@ class RedisPubSubChannelLayer(BaseChannelLayer):
                 await result
         except Exception:
             logger.exception("%r of layer %s failed", callback, self.prefix)
-
-
-_layers: "weakref.WeakSet[RedisPubSubChannelLayer]" = weakref.WeakSet()
-
-_of_parents: list[dict[asyncio.AbstractEventLoop, Inbox]] = []
-"""What a forked child inherited: kept, so that no connection of the parent is closed here."""
-
-
-def _start_afresh_in_child() -> None:
-    for layer in tuple(_layers):
-        layer._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_afresh_in_child)
 
 
 def _as_counts(reply: Any) -> dict[str, int]:

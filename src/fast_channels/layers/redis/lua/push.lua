@@ -1,0 +1,81 @@
+#!lua
+-- Add a batch of messages to a shared channel, once: a batch that was seen gets the answer that it got.
+-- KEYS: the channel's ready list, payloads, states, delayed, marks; what its sender was answered last
+-- ARGV: number of the batch, milliseconds that the answer is kept, address of the wake-up, then three for each message:
+--   capacity, milliseconds until it expires, payload
+-- Returns how many messages were found expired, and a letter for each message: 1 accepted, f full.
+local number = tonumber(ARGV[1])
+local seen = redis.call('GET', KEYS[6])
+if seen then
+    local colon = string.find(seen, ':', 1, true)
+    local last = tonumber(string.sub(seen, 1, colon - 1))
+    if number == last then
+        return '0:' .. string.sub(seen, colon + 1)
+    elseif number < last then
+        return redis.error_reply('STALE a batch that its sender has given up')
+    end
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local expired = 0
+
+local function depth()
+    return redis.call('LLEN', KEYS[1]) + redis.call('ZCARD', KEYS[4])
+end
+
+-- Take out what has expired, wherever it stands: what was delivered before never does, and may stand at the head.
+-- Not again before the next message expires, so that a full channel costs little.
+local function sweep()
+    if now < tonumber(redis.call('HGET', KEYS[5], 'sweep') or 0) then
+        return
+    end
+    local next_sweep = now + 3600000
+    for _, id in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
+        local expires = tonumber(string.match(redis.call('HGET', KEYS[3], id) or '0:1', '^%d+:(%d+)'))
+        if expires > now then
+            next_sweep = math.min(next_sweep, expires)
+        elseif expires > 0 then
+            redis.call('LREM', KEYS[1], 1, id)
+            redis.call('HDEL', KEYS[2], id)
+            redis.call('HDEL', KEYS[3], id)
+            expired = expired + 1
+        end
+    end
+    redis.call('HSET', KEYS[5], 'sweep', next_sweep)
+end
+
+local waiting, results, accepted, soonest = depth(), {}, 0, now + 3600000
+local swept = false
+for first = 4, #ARGV, 3 do
+    local capacity = tonumber(ARGV[first])
+    if waiting >= capacity and not swept then
+        sweep()
+        waiting, swept = depth(), true
+    end
+    if waiting < capacity then
+        if accepted == 0 and redis.call('HEXISTS', KEYS[5], 'last') == 0 then
+            redis.call('HSET', KEYS[5], 'last', time[1] * 1000000 + time[2]) -- numbers never come twice, also after a flush
+        end
+        local id = redis.call('HINCRBY', KEYS[5], 'last', 1)
+        local expires = now + ARGV[first + 1]
+        redis.call('HSET', KEYS[2], id, ARGV[first + 2])
+        redis.call('HSET', KEYS[3], id, string.format('0:%d:%d', expires, now))
+        redis.call('RPUSH', KEYS[1], id)
+        waiting = waiting + 1
+        accepted = accepted + 1
+        soonest = math.min(soonest, expires)
+        results[#results + 1] = '1'
+    else
+        results[#results + 1] = 'f'
+    end
+end
+if soonest < tonumber(redis.call('HGET', KEYS[5], 'sweep') or 0) then
+    redis.call('HSET', KEYS[5], 'sweep', soonest)
+end
+local answer = table.concat(results)
+redis.call('SET', KEYS[6], ARGV[1] .. ':' .. answer, 'PX', ARGV[2])
+if accepted > 0 then
+    redis.call('PUBLISH', ARGV[3], accepted)
+end
+return expired .. ':' .. answer

@@ -1,0 +1,210 @@
+"""The groups that an inbox or a shared channel is a member of: what is wanted, and what the server was told."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Final
+
+from fast_channels.exceptions import FastChannelsError, ServerRefused, ServerUnreachable
+from fast_channels.layers.redis.keys import QueueKeys
+from fast_channels.layers.redis.link import Link, Patience
+from fast_channels.layers.redis.scripts import JOIN, run
+
+__all__ = ["GroupMemberships"]
+
+logger = logging.getLogger("fast_channels.redis")
+
+RENEW_EVERY: Final = 10.0
+"""Seconds in which every membership is told to the server again."""
+
+AT_ONCE: Final = 500
+"""Memberships that are told in one go."""
+
+TRY_AGAIN: Final = 0.5
+"""Seconds until the server is told again what it refused."""
+
+
+class _Group:
+    """One membership. Changes are made one after the other: what is wanted last holds."""
+
+    __slots__ = ("refused", "told", "wanted", "work")
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self.told: bytes | None = None  # the member that the server knows
+        self.refused: ServerRefused | None = None
+        self.work: asyncio.Task[None] | None = None
+
+
+class GroupMemberships:
+    """The groups of one member.
+
+    Args:
+        member: its name in groups; it may change, then `restore` is called.
+        link_to: the link to the server of a key.
+        lasts: milliseconds for which the server keeps a membership that nobody renews.
+        noted_in: the key of the set where the groups are written down for who buries the member; None for no one.
+        is_shared: whether other processes may end the membership: then it is kept up, and not made again.
+    """
+
+    def __init__(
+        self,
+        keys: QueueKeys,
+        member: Callable[[], bytes],
+        link_to: Callable[[bytes], Link],
+        patience: Patience,
+        lasts: int,
+        *,
+        noted_in: bytes | None = None,
+        is_shared: bool = False,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._keys = keys
+        self._member = member
+        self._link_to = link_to
+        self._patience = patience
+        self._lasts = lasts
+        self._noted_in = noted_in
+        self._is_shared = is_shared
+        self._groups: dict[str, _Group] = {}
+        self._due: list[str] = []  # what is renewed next
+
+    def __repr__(self) -> str:
+        return f"<GroupMemberships of {self._member()!r}: {len(self._groups)}>"
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    async def join(self, group: str) -> None:
+        """Become a member; returns when the server knows.
+
+        Raises:
+            ServerUnreachable: it does not know in time.
+            ServerRefused: it will not have it.
+        """
+        state = self._groups.get(group) or self._groups.setdefault(group, _Group())
+        state.wanted = True
+        state.refused = None
+        work = self._settle(group, state)
+        if work is None:
+            return
+        await asyncio.wait({work}, timeout=self._patience.send)
+        if state.refused is not None:
+            raise state.refused
+        if not work.done():
+            link = self._link_to(self._keys.group(group))
+            raise ServerUnreachable(link.label, self._patience.send, link.trouble)
+
+    def leave(self, group: str) -> None:
+        """Be no member any more; the server learns it as soon as it can."""
+        state = self._groups.get(group)
+        if state is not None:
+            state.wanted = False
+            self._settle(group, state)
+
+    def _settle(self, group: str, state: _Group) -> "asyncio.Task[None] | None":
+        """Bring the server in line with what is wanted; None if it is."""
+        if state.work is None and state.told != self._wanted_member(state):
+            state.work = self._loop.create_task(self._work(group, state), name=f"fast-channels group {group}")
+        return state.work
+
+    def _wanted_member(self, state: _Group) -> bytes | None:
+        return self._member() if state.wanted else None
+
+    async def _work(self, group: str, state: _Group) -> None:
+        try:
+            while state.told != (member := self._wanted_member(state)):
+                try:
+                    await (self._tell_leave(group, state) if member is None else self._tell_join(group, state, member))
+                except ServerRefused as error:
+                    if state.refused is None:
+                        logger.warning("group %s: %s; trying again", group, error)
+                    state.refused = error
+                    if member is not None:
+                        return  # who joins is told; who is a member already is renewed later
+                    await asyncio.sleep(TRY_AGAIN)
+                except FastChannelsError:
+                    await asyncio.sleep(0)  # the link waits for its server: once more
+        finally:
+            state.work = None
+            if not state.wanted and state.told is None:
+                self._groups.pop(group, None)
+
+    async def _tell_join(self, group: str, state: _Group, member: bytes, *, only_renew: bool = False) -> None:
+        key = self._keys.group(group)
+        joining = run(self._link_to(key), JOIN, [key], self._lasts, "XX" if only_renew else "", member)
+        if self._noted_in is None:
+            await joining
+        else:  # noted first, so that whoever buries this member finds it
+            noting = self._link_to(self._noted_in).call(b"SADD", self._noted_in, group)
+            await asyncio.gather(noting, joining)
+        state.told = member
+
+    async def _tell_leave(self, group: str, state: _Group) -> None:
+        key = self._keys.group(group)
+        if state.told is not None:
+            await self._link_to(key).call(b"ZREM", key, state.told)
+        if self._noted_in is not None:
+            await self._link_to(self._noted_in).call(b"SREM", self._noted_in, group)
+        state.told = None
+
+    def expect(self, groups: Iterable[str]) -> None:
+        """Be a member of `groups`: the server is told with `restore`."""
+        for group in groups:
+            self._groups.setdefault(group, _Group()).wanted = True
+
+    # Keeping them
+
+    def renew(self, seconds: float) -> None:
+        """Tell the server as many memberships again as fall into `seconds`, if all are told in `RENEW_EVERY`."""
+        if not self._due:
+            self._due = [group for group, state in self._groups.items() if state.wanted]
+        count = max(1, round(len(self._groups) * seconds / min(RENEW_EVERY, self._lasts / 3000)))
+        now, self._due = self._due[:count], self._due[count:]
+        for group in now:
+            state = self._groups.get(group)
+            if state is not None and state.wanted and state.work is None:
+                state.work = self._loop.create_task(self._renew(group, state))
+
+    async def _renew(self, group: str, state: _Group) -> None:
+        try:
+            await self._tell_join(group, state, self._member(), only_renew=self._is_shared)
+        except FastChannelsError:
+            pass  # it is told again at the next turn, or when the server is back
+        finally:
+            state.work = None
+            self._settle(group, state)  # it may have ended meanwhile
+
+    async def restore(self, *, anew: bool) -> int:
+        """Tell the server all of them again: it was away, or it (`anew`) has lost them. Returns how many there are."""
+        wanted = [(group, state) for group, state in self._groups.items() if state.wanted]
+        states = iter(wanted)
+        while batch := list(islice(states, AT_ONCE)):
+            telling = [
+                self._tell_join(group, state, self._member(), only_renew=self._is_shared and not anew)
+                for group, state in batch
+                if state.wanted and state.work is None
+            ]
+            for result in await asyncio.gather(*telling, return_exceptions=True):
+                if isinstance(result, BaseException) and not isinstance(result, FastChannelsError):
+                    raise result
+        return len(wanted)
+
+    async def close(self) -> None:
+        """Leave all groups, if that can be done in time."""
+        for group in tuple(self._groups):
+            self.leave(group)
+        work = {state.work for state in self._groups.values() if state.work is not None}
+        if work:
+            _, pending = await asyncio.wait(work, timeout=1)
+            for task in pending:
+                task.cancel()
+        self._groups.clear()
+
+    def forget(self) -> None:
+        """Forget all groups without a word to the server, which has lost them on purpose."""
+        for state in self._groups.values():
+            if state.work is not None:
+                state.work.cancel()
+        self._groups.clear()

@@ -1,0 +1,334 @@
+"""The queue layer: messages are kept on the server until they are handed over."""
+
+import asyncio
+import logging
+import os
+import traceback
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from fast_channels import names
+from fast_channels.exceptions import ChannelFull
+from fast_channels.layers.base import require_dict
+from fast_channels.layers.mailbox import is_worth_a_line
+from fast_channels.layers.reader import ChannelReader, PumpedReader
+from fast_channels.layers.redis.config import Hosts
+from fast_channels.layers.redis.connection import packed
+from fast_channels.layers.redis.graveyard import Graveyard
+from fast_channels.layers.redis.hub import GroupOutlet, Hub
+from fast_channels.layers.redis.keys import QueueKeys
+from fast_channels.layers.redis.layer import RedisLayer
+from fast_channels.layers.redis.link import Patience
+from fast_channels.layers.redis.scripts import MEMBERS, run
+from fast_channels.layers.redis.shared import SharedReader
+from fast_channels.layers.redis.survey import empty, look
+from fast_channels.layers.redis.wiring import QueueWiring
+from fast_channels.serializers import MsgPackSerializer
+from fast_channels.type_defs import ChannelCapacityDict
+
+__all__ = ["RedisChannelLayer"]
+
+logger = logging.getLogger("fast_channels.redis")
+
+
+class RedisChannelLayer(RedisLayer[Hub]):
+    """The queue: a message that was accepted is kept by the server until it is handed over, or expires.
+
+    A specific channel is received on by the event loop that made it. A plain channel is shared: each message goes to
+    one receiver, in whatever process. `receive()` acknowledges a shared message before it returns; `delivery()` when
+    its block is left, and gives it back if the block raises, or if its process dies.
+
+    A send whose answer is lost is sent again in order, and stored once, for `send_timeout` seconds; then it raises
+    `OutcomeUnknown`. Memberships end some seconds after the process that holds them died; they come back by themselves
+    if the server loses them. Alive means that the event loop turns once in 4 seconds: blocking work belongs in a
+    thread.
+
+    Args:
+        hosts: servers as in `parse_hosts`; several share the load, each channel and group on one of them.
+        prefix: what every name on the server begins with.
+        expiry: seconds for which a message is kept that nobody took; with the default of 60, a job that waits for a
+            minute is gone.
+        group_expiry: seconds for which a membership outlives the process that holds it if nobody buries it.
+        capacity: messages that a channel holds.
+        channel_capacity: globs or compiled patterns with capacities of their own; the first that matches wins.
+        symmetric_encryption_keys: a list of keys; the first encrypts, every one decrypts.
+        random_prefix_length: bytes of noise before each message, so that equal messages differ.
+        serializer_format: `msgpack`, `json`, or a format of `fast_channels.layers.redis.serializers.registry`.
+        sentinels: `[(host, port), …]` with `service_name`, instead of `hosts`.
+        service_name: the name of the master at its Sentinels.
+        sentinel_kwargs: options of the connections to the Sentinels.
+        connection_kwargs: options of the connections to the servers.
+        max_deliveries: how often `delivery()` hands a message out before it is a dead letter.
+        retry_delay: seconds before a message that was given back comes again; twice as long each time, at most 60.
+        send_timeout: seconds that a send waits for a server that is away.
+    """
+
+    extensions: list[str] = ["groups", "flush", "delivery", "dead_letters"]
+
+    def __init__(
+        self,
+        hosts: Hosts | None = None,
+        prefix: str = "asgi",
+        expiry: float = 60,
+        group_expiry: float = 86400,
+        capacity: int = 100,
+        channel_capacity: ChannelCapacityDict | None = None,
+        symmetric_encryption_keys: Sequence[str | bytes] | None = None,
+        random_prefix_length: int = 12,
+        serializer_format: str = "msgpack",
+        *,
+        sentinels: Sequence[tuple[str, int]] | None = None,
+        service_name: str | None = None,
+        sentinel_kwargs: Mapping[str, Any] | None = None,
+        connection_kwargs: Mapping[str, Any] | None = None,
+        max_deliveries: int = 5,
+        retry_delay: float = 0.5,
+        send_timeout: float = 5.0,
+    ) -> None:
+        super().__init__(
+            hosts,
+            prefix,
+            expiry=expiry,
+            capacity=capacity,
+            channel_capacity=channel_capacity,
+            symmetric_encryption_keys=symmetric_encryption_keys,
+            serializer_format=serializer_format,
+            random_prefix_length=random_prefix_length if symmetric_encryption_keys else 0,
+            sentinels=sentinels,
+            service_name=service_name,
+            sentinel_kwargs=sentinel_kwargs,
+            connection_kwargs=connection_kwargs,
+        )
+        if not group_expiry > 0:
+            raise ValueError(f"group_expiry must be more than 0 seconds, not {group_expiry!r}")
+        if max_deliveries < 1:
+            raise ValueError(f"max_deliveries must be at least 1, not {max_deliveries!r}")
+        if retry_delay < 0:
+            raise ValueError(f"retry_delay must not be less than 0 seconds, not {retry_delay!r}")
+        self.group_expiry = group_expiry
+        self.max_deliveries = max_deliveries
+        self.retry_delay = retry_delay
+        self._wiring = QueueWiring(
+            endpoints=self._endpoints,
+            keys=QueueKeys(prefix),
+            patience=Patience(send=send_timeout),
+            counters=self._counters,
+            control=MsgPackSerializer(symmetric_encryption_keys=symmetric_encryption_keys),
+            decode=self._decoded,
+            get_capacity=self.get_capacity,
+            expiry=max(1, round(expiry * 1000)),
+            group_expiry=max(1, round(group_expiry * 1000)),
+            max_deliveries=max_deliveries,
+            retry_delay=retry_delay,
+        )
+
+    def _make_part(self, client: str) -> Hub:
+        return Hub(client, self._wiring)
+
+    # Sending and receiving
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        outlet = self._here().outlet(channel)
+        require_dict(message)
+        payload = self._encode(message, outlet.context)
+        result = await outlet.outbox.post((*outlet.before, payload), len(payload))
+        if result == "f":
+            raise ChannelFull(channel=channel, capacity=outlet.capacity)
+        self._counters.sent += 1
+        if result != "1":
+            self._not_stored(result, f"for channel {channel}")
+
+    def _not_stored(self, result: str, what: str) -> None:
+        """Count a message that an inbox did not take."""
+        if result == "g":
+            self._counters.drop("channel_gone")
+        elif result == "o" and is_worth_a_line(self._counters.drop("inbox_full")):
+            logger.warning("a message %s is dropped: 100,000 wait in the inbox of its process", what)
+        elif result == "f":
+            self._counters.drop("over_capacity")
+            logger.info("a message %s is dropped: over capacity", what)
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        hub = self._here()
+        if isinstance(channel, str) and "!" in channel:
+            inbox = hub.inbox_of(channel)
+            mailbox = inbox.local.mailboxes.get(channel) if inbox is not None else None
+            if mailbox is None:
+                mailbox = (await self._inbox_of(channel, hub)).local.open(channel)
+            message: dict[str, Any] = await mailbox.receive(hub.loop)
+            return message
+        names.check_channel_name(channel)
+        held = await hub.shared_channel(channel).receive()
+        self._counters.received += 1
+        return held.message  # type: ignore[no-any-return]
+
+    async def new_channel(self, prefix: str = "specific") -> str:
+        hub = self._here()
+        inbox = hub.inboxes.get(hub.client)
+        channel = names.specific_name(prefix, hub.client, os.urandom(8).hex())
+        names.check_channel_name(channel)
+        if inbox is None or not inbox.is_attended:
+            inbox = await hub.inbox()
+        inbox.local.open(channel)
+        return channel
+
+    async def release_channel(self, channel: str) -> None:
+        names.check_channel_name(channel)
+        if not names.is_specific(channel):
+            await self._here().release(channel)
+            return
+        hub = self._clients.get(names.client_of(channel))
+        if hub is None:
+            return  # another process's, which releases it, or that of a loop that is long gone
+        if hub.loop is asyncio.get_running_loop():
+            await hub.release(channel)
+        elif hub.loop.is_closed():
+            hub.forget(channel)
+        else:
+            hub.loop.call_soon_threadsafe(hub.forget, channel)
+
+    async def _inbox_of(self, channel: str, hub: Hub) -> Any:
+        """The inbox of a specific channel, which must be one of this loop."""
+        names.check_channel_name(channel)
+        if not await self._owns(names.client_of(channel), hub):
+            raise self._foreign(channel)
+        inbox = hub.inbox_of(channel)
+        if inbox is None or not inbox.is_attended:
+            inbox = await hub.inbox()  # the layer was closed meanwhile
+        return inbox
+
+    # Groups
+
+    async def group_add(self, group: str, channel: str) -> None:
+        await self._change_membership("join", group, channel)
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        await self._change_membership("leave", group, channel)
+
+    async def _change_membership(self, op: str, group: str, channel: str) -> None:
+        names.check_group_name(group)
+        names.check_channel_name(channel)
+        hub = self._here()
+        if names.is_specific(channel) and not await self._owns(names.client_of(channel), hub):
+            await hub.request(op, group, channel)
+        elif op == "join":
+            await hub.join(group, channel)
+        else:
+            await hub.leave(group, channel)
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        hub = self._here()
+        outlet = hub.group_outlet(group)
+        require_dict(message)
+        payload = self._encode(message, outlet.key)
+        members = await run(outlet.link, MEMBERS, (outlet.key,))
+        posts = [(member, self._post_to_member(hub, outlet, member, message, payload)) for member in members]
+        error: BaseException | None = None
+        for member, post in posts:
+            try:
+                result = await post
+            except Exception as failure:  # the others get theirs
+                error = error or failure
+                continue
+            if result != "1":
+                self._not_delivered(outlet, member, result, group)
+        if error is not None:
+            raise error
+        self._counters.group_sent += 1
+
+    def _post_to_member(
+        self, hub: Hub, outlet: GroupOutlet, member: bytes, message: dict[str, Any], payload: bytes
+    ) -> "asyncio.Future[str]":
+        kind, _, name = member.decode().partition(":")
+        if kind == "i":
+            client, _, epoch = name.partition(":")
+            return hub.to_member(client).post(("", epoch, outlet.head, payload), len(payload))
+        way = hub.outlet(name)
+        if self._encrypted:
+            payload = self._encode(message, way.context)  # whoever receives there knows the channel alone
+        return way.outbox.post((*way.before, payload), len(payload))
+
+    def _not_delivered(self, outlet: GroupOutlet, member: bytes, result: str, group: str) -> None:
+        if result == "g":  # its name says of which life of the inbox it was, so this ends no later membership
+            outlet.link.submit(packed(b"ZREM", outlet.key, member)).add_done_callback(_no_matter)
+        self._not_stored(result, f"of group {group}")
+
+    # Life
+
+    async def flush(self) -> None:
+        """Drop every message and every membership. Other processes forget theirs as soon as they read of it."""
+        hub = self._here()
+        hub.flush()
+        for link in hub.links():
+            await empty(link, self._wiring.keys)
+
+    # Looking
+
+    async def inspect(self) -> dict[str, Any]:
+        """What is on the servers: shared channels with depth, age and holders, groups with members, inboxes."""
+        hub = self._here()
+        return await look(hub, self._wiring.keys)
+
+    @property
+    def dead_letters(self) -> Graveyard:
+        """The messages that `delivery()` gave up."""
+        return Graveyard(self._here(), self._wiring)
+
+    # What consumers and workers use
+
+    def reader(self, channel: str) -> ChannelReader:
+        names.check_channel_name(channel)
+        hub = self._here()
+        if not names.is_specific(channel):
+            return SharedReader(hub.shared_channel(channel), self._counters)
+        inbox = hub.inbox_of(channel)
+        mailbox = inbox.local.mailboxes.get(channel) if inbox is not None else None
+        return mailbox if mailbox is not None else PumpedReader(lambda: self.receive(channel))
+
+    def delivery(self, channel: str) -> AbstractAsyncContextManager[dict[str, Any]]:
+        """Receive one message, acknowledge it when the block is left, give it back if the block raises.
+
+        A message of a shared channel is held on the server meanwhile: if this process dies, another gets it. After an
+        exception it comes again after a delay that grows, to the head of its channel, until it was delivered
+        `max_deliveries` times; then it is a dead letter. A block that is cancelled gives it back at once, uncounted.
+        """
+        if isinstance(channel, str) and not names.is_specific(channel):
+            return self._shared_delivery(channel)
+        return super().delivery(channel)
+
+    @asynccontextmanager
+    async def _shared_delivery(self, channel: str) -> AsyncIterator[dict[str, Any]]:
+        names.check_channel_name(channel)
+        shared = self._here().shared_channel(channel)
+        held = await shared.hold()
+        self._counters.received += 1
+        try:
+            yield held.message
+        except Exception as error:
+            await shared.give_back(held, "max_deliveries", _last_line(error))
+            raise
+        except BaseException:
+            await shared.give_back(held)
+            raise
+        await shared.acknowledge(held)
+
+    async def _give_back(self, channel: str, message: dict[str, Any]) -> None:
+        inbox = self._here().inbox_of(channel)
+        mailbox = inbox.local.mailboxes.get(channel) if inbox is not None else None
+        if mailbox is None:
+            self._counters.drop("channel_gone")
+        else:
+            context = self._wiring.keys.channel_context(channel)
+            mailbox.put_back((float("inf"), context, self._encode(message, context), None))
+
+
+def _last_line(error: BaseException) -> str:
+    """The last line of the traceback of `error`."""
+    return traceback.format_exception_only(error)[-1].strip()[:500]
+
+
+def _no_matter(reply: "asyncio.Future[Any]") -> None:
+    """Whether a member that is gone was taken out of its group; if not, the next sender tries."""
+    if not reply.cancelled():
+        reply.exception()

@@ -1,0 +1,362 @@
+"""The inbox of one client on the queue: a stream that it reads, and the channels that its messages go to."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, Protocol
+
+from hiredis import ReplyError
+
+from fast_channels.exceptions import FastChannelsError, ServerRefused, ServerUnreachable
+from fast_channels.layers.local import LocalChannels
+from fast_channels.layers.redis.accounts import pairs
+from fast_channels.layers.redis.connection import Connection
+from fast_channels.layers.redis.joins import Joins
+from fast_channels.layers.redis.link import Link, LinkEvents
+from fast_channels.layers.redis.mailroom import Mailroom
+from fast_channels.layers.redis.memberships import GroupMemberships
+from fast_channels.layers.redis.scripts import ATTEND, BURY, REPORT, is_unknown_script, run, run_on
+from fast_channels.layers.redis.wiring import LEASE, QueueWiring
+
+__all__ = ["Host", "StreamInbox"]
+
+logger = logging.getLogger("fast_channels.redis")
+
+BLOCK: Final = 1000
+"""Milliseconds that a read waits on the server: less than the patience of a ping, which waits behind it."""
+
+ENTRIES: Final = 500
+"""Entries of one read."""
+
+TRIM_AFTER: Final = 0.1
+"""Seconds after which what was read is deleted."""
+
+REMEMBERED: Final = 10_000
+"""Entries that are known again if a server that took over brings them once more."""
+
+TRY_AGAIN: Final = 0.5
+"""Seconds until what the server refused is tried again."""
+
+START: Final = b"0-0"
+
+
+class Host(Protocol):
+    """The event loop's side of an inbox."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def link_to(self, key: bytes) -> Link:
+        """The link for commands to the server of `key`."""
+        ...
+
+    def reading_link(self, key: bytes, events: LinkEvents) -> Link:
+        """A link of its own to the server of `key`, for commands that block."""
+        ...
+
+    def control(self, payload: bytes, context: bytes) -> None:
+        """A control entry arrived."""
+        ...
+
+    def lost(self) -> None:
+        """The server had lost the inbox, and probably everything else."""
+        ...
+
+    def is_back(self) -> None:
+        """The server was away, and may have lost something."""
+        ...
+
+
+class StreamInbox(LinkEvents):
+    """The channels of one client.
+
+    While it is attended to, its lease on the server is kept, its stream is read by one task, and what is read is put
+    into the mailboxes of its channels. If the server has lost it, it is made again, with all its memberships.
+    """
+
+    def __init__(self, client: str, host: Host, wiring: QueueWiring) -> None:
+        self.client = client
+        self.keys = wiring.keys.inbox(client)
+        self._wiring = wiring
+        self._counters = wiring.counters
+        self._room = Mailroom(client, wiring, self._control, self._flushed, self._report_soon)
+        self._accounts = self._room.accounts
+        self._read_ids: deque[bytes] = deque(maxlen=REMEMBERED)
+        self._cursor = START
+        self._read = 0  # messages read of this epoch
+        self._trimmed = START
+        self._epoch = 0
+        self._move_to(host)
+
+    def _move_to(self, host: Host) -> None:
+        self._host = host
+        self._loop = host.loop
+        self._room.use(host.loop)
+        self._attended: asyncio.Future[None] = self._loop.create_future()
+        self._reader: asyncio.Task[None] | None = None
+        self._trimmer: asyncio.TimerHandle | None = None
+        self._link = host.reading_link(self.keys.stream, self)
+        self.memberships = GroupMemberships(
+            self._wiring.keys,
+            self._member,
+            host.link_to,
+            self._wiring.patience,
+            self._wiring.group_expiry,
+            noted_in=self.keys.groups,
+        )
+        self._joins = Joins(self.local, self._leave)
+
+    def __repr__(self) -> str:
+        return f"<StreamInbox {self.client}: {self.local!r}, read up to {self._cursor.decode()}>"
+
+    @property
+    def local(self) -> LocalChannels:
+        """Its channels."""
+        return self._room.local
+
+    def _control(self, payload: bytes, context: bytes) -> None:
+        self._host.control(payload, context)
+
+    # Attending to it
+
+    async def attend(self) -> None:
+        """Be there: returns when the server knows the inbox, so that whoever sends to it reaches it.
+
+        Raises:
+            ServerUnreachable: the server does not know in time.
+            ServerRefused: it will not have it.
+        """
+        self._start()
+        attended = self._attended
+        if not attended.done():
+            await asyncio.wait({attended}, timeout=self._wiring.patience.send)
+        if not attended.done():
+            raise ServerUnreachable(self._link.label, self._wiring.patience.send, self._link.trouble)
+        attended.result()
+
+    def _start(self) -> None:
+        """Also again: some programs cancel every task there is."""
+        self._link.start()
+        if self._reader is None or self._reader.done():
+            self._reader = self._loop.create_task(self._keep_reading(), name=f"fast-channels inbox {self.client}")
+
+    @property
+    def is_attended(self) -> bool:
+        """Whether the server knows the inbox, and it is read."""
+        return self._attended.done() and self._reader is not None and not self._reader.done()
+
+    async def keep(self) -> None:
+        """Give a sign of life, and make the inbox again if the server has lost it.
+
+        Raises:
+            FastChannelsError: the server could not be told.
+        """
+        if self._attended.done():
+            self._start()
+            link = self._host.link_to(self.keys.meta)
+            epoch, asked_at = self._epoch, self._loop.time()
+            answer = await run(link, ATTEND, self.keys, *self._attending(is_new=False))
+            self._was_attended(answer, epoch, asked_at)
+            self._report()
+
+    def _attending(self, *, is_new: bool) -> tuple[bytes | str | int, ...]:
+        return (self._epoch, self._epoch + 1, self._cursor, LEASE, self._wiring.inbox_lasts, int(is_new))
+
+    def _was_attended(self, answer: Sequence[int], epoch: int, asked_at: float) -> None:
+        """Take in what the server says to who knew `epoch`."""
+        now, is_new, _ = answer
+        self._room.set_clock(now, asked_at)
+        if not is_new or epoch != self._epoch:
+            return
+        self._epoch += 1
+        self._cursor = self._trimmed = START
+        self._read = 0
+        self._accounts.recount()
+        if self._attended.done():
+            logger.warning(
+                "%s had lost inbox %s: made again, with %d groups", self._link.label, self.client, len(self.memberships)
+            )
+            self._host.lost()
+
+    # LinkEvents of the connection that reads
+
+    async def on_connect(self, connection: Connection) -> None:
+        epoch, asked_at = self._epoch, self._loop.time()
+        try:
+            answer = await run_on(connection, ATTEND, self.keys, *self._attending(is_new=True))
+            self._was_attended(answer, epoch, asked_at)
+            if answer[2]:
+                await self._catch_up(connection)
+        except ReplyError as error:
+            raise ServerRefused(self._link.label, str(error)) from None
+        if not self._attended.done():
+            self._attended.set_result(None)
+
+    async def _catch_up(self, connection: Connection) -> None:
+        """Read what a server that took over has added behind what was read."""
+        logger.warning("%s is behind what inbox %s has read already: a failover?", self._link.label, self.client)
+        known = set(self._read_ids)
+        entries = await connection.execute(b"XRANGE", self.keys.stream, b"-", self._cursor)
+        self._arrived([entry for entry in entries if entry[0] not in known])
+
+    def on_refused(self, error: ServerRefused) -> None:
+        if not self._attended.done():
+            refused, self._attended = self._attended, self._loop.create_future()
+            refused.set_exception(error)
+            refused.exception()  # who waited may have been cancelled
+
+    def on_down(self, reason: BaseException) -> None:
+        self._counters.disconnections += 1
+
+    def on_up(self, outage: float) -> None:
+        self._counters.reconnections += 1
+        self._host.is_back()
+
+    # Reading
+
+    async def _keep_reading(self) -> None:
+        while True:
+            try:
+                answer = await self._link.call(
+                    b"XREAD", b"COUNT", ENTRIES, b"BLOCK", BLOCK, b"STREAMS", self.keys.stream, self._cursor
+                )
+            except ServerRefused as error:
+                logger.warning("inbox %s cannot be read: %s; trying again", self.client, error)
+                await asyncio.sleep(TRY_AGAIN)
+            except FastChannelsError:
+                await asyncio.sleep(0)  # the link waits for its server: once more
+            else:
+                if answer:
+                    self._arrived(answer[self.keys.stream])
+
+    def _arrived(self, entries: Sequence[tuple[bytes, list[bytes]]]) -> None:
+        if not entries:
+            return
+        self._read += sum(len(fields) for _, fields in entries) // 2
+        self._room.sort(entries)
+        self._read_ids.extend(id for id, _ in entries)
+        self._cursor = max(entries[-1][0], self._cursor, key=_order)
+        self._trim_soon()
+
+    def _flushed(self, messages: int) -> None:
+        self.empty()
+        self._read = messages
+
+    # Reporting
+
+    def _report_soon(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon(self._report)
+
+    def _trim_soon(self) -> None:
+        if self._trimmer is None:
+            self._trimmer = self._loop.call_later(TRIM_AFTER, self._trim)
+
+    def _trim(self) -> None:
+        self._trimmer = None
+        self._report()
+
+    def _report(self) -> None:
+        """Tell the server what was read and handed over."""
+        cursor = self._cursor
+        trim = b"" if self._trimmer is not None or cursor == self._trimmed else _after(cursor)
+        if not trim and not self._accounts.changed:
+            return
+        gone, changed = self._accounts.take()
+        arguments = [self._epoch, trim, self._read, len(gone), *gone, *pairs(changed)]
+
+        def answered(reply: "asyncio.Future[Any]") -> None:
+            error = None if reply.cancelled() else reply.exception()
+            if isinstance(error, ReplyError) and is_unknown_script(str(error)):
+                self._submit(REPORT.command(keys, arguments, whole=True), put_back)
+            else:
+                put_back(reply)
+
+        def put_back(reply: "asyncio.Future[Any]") -> None:
+            if reply.cancelled() or reply.exception() is not None:
+                self._accounts.put_back(gone, changed)  # and told with the next sign of life
+            elif trim:
+                self._trimmed = cursor
+
+        keys = self.keys[:4]
+        self._submit(REPORT.command(keys, arguments), answered)
+
+    def _submit(self, command: bytes, answered: "Callable[[asyncio.Future[Any]], None]") -> None:
+        with suppress(FastChannelsError):  # too much waits for that server: with the next sign of life
+            self._host.link_to(self.keys.meta).submit(command).add_done_callback(answered)
+
+    # Groups and channels
+
+    def _member(self) -> bytes:
+        """What stands for this inbox in groups. With the epoch: who buries it removes no later membership."""
+        return f"i:{self.client}:{self._epoch}".encode()
+
+    async def join(self, group: str, channel: str) -> None:
+        """Make a channel of this inbox a member of `group`; a channel that is gone joins nothing."""
+        await self._joins.join(group, channel, partial(self.memberships.join, group))
+
+    def leave(self, group: str, channel: str) -> None:
+        """Take a channel of this inbox out of `group`."""
+        self._leave(group, channel)
+
+    def _leave(self, group: str, channel: str) -> None:
+        if self.local.leave(group, channel):
+            self.memberships.leave(group)
+
+    def release(self, channel: str) -> None:
+        """Forget a channel, its messages and its memberships."""
+        for group in self.local.release(channel):
+            if not self._loop.is_closed():
+                self.memberships.leave(group)
+        self._accounts.release(channel)
+
+    def empty(self) -> None:
+        """Drop messages and memberships: the layer was flushed."""
+        self._room.clear()
+        self.memberships.forget()
+
+    # Life
+
+    def adopted_by(self, host: Host) -> None:
+        """Go on in another loop: the one that it was made in is closed."""
+        groups = tuple(self.local.groups)
+        self._move_to(host)
+        self.memberships.expect(groups)
+        self._start()
+
+    async def close(self) -> None:
+        """Leave all groups, remove the inbox from the server, and let go of everything."""
+        self._room.close()
+        if self._trimmer is not None:
+            self._trimmer.cancel()
+            self._trimmer = None
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.cancel()
+            await self._leave_server()
+        await self._link.close()
+        self._attended = self._loop.create_future()
+
+    async def _leave_server(self) -> None:
+        await self.memberships.close()
+        if self._attended.done():
+            with suppress(FastChannelsError, TimeoutError):
+                async with asyncio.timeout(1):
+                    await run(self._host.link_to(self.keys.meta), BURY, self.keys, self._epoch)
+
+    def abandon(self) -> None:
+        """Let go of the connection after the loop was closed under it."""
+        self._link.abandon()
+
+
+def _after(id: bytes) -> bytes:
+    """The id that comes next."""
+    sent_at, _, number = id.partition(b"-")
+    return b"%b-%d" % (sent_at, int(number) + 1)
+
+
+def _order(id: bytes) -> tuple[int, int]:
+    sent_at, _, number = id.partition(b"-")
+    return int(sent_at), int(number)

@@ -1,0 +1,84 @@
+"""The lease of this process, and the burial of those whose lease is over."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from fast_channels.exceptions import FastChannelsError
+from fast_channels.layers.redis.link import Link
+from fast_channels.layers.redis.scripts import BURY, LEASE_SCRIPT, run
+from fast_channels.layers.redis.wiring import LEASE, QueueWiring
+
+__all__ = ["Undertaker"]
+
+logger = logging.getLogger("fast_channels.redis")
+
+AT_ONCE: Final = 16
+"""Clients that one sign of life buries at most."""
+
+
+class Undertaker:
+    """Keeps the lease of a client on each server, and removes the inboxes and memberships of those that have none.
+
+    Args:
+        client: whose lease it is.
+        link_to: the link to the server of a key.
+        links: the links to all servers.
+    """
+
+    def __init__(
+        self, client: str, wiring: QueueWiring, link_to: Callable[[bytes], Link], links: Callable[[], list[Link]]
+    ) -> None:
+        self._client = client
+        self._wiring = wiring
+        self._link_to = link_to
+        self._links = links
+        self._keys = wiring.keys.leases()
+
+    def __repr__(self) -> str:
+        return f"<Undertaker {self._client}>"
+
+    async def keep_lease(self, link: Link) -> None:
+        """Give a sign of life to one server, and bury whom it names.
+
+        Raises:
+            FastChannelsError: the server could not be told.
+        """
+        for client in await run(link, LEASE_SCRIPT, self._keys, self._client, LEASE, AT_ONCE):
+            await self._bury(client.decode())
+            await self._strike_off(link, client)
+
+    async def _bury(self, client: str) -> None:
+        keys = self._wiring.keys.inbox(client)
+        found = await run(self._link_to(keys.meta), BURY, keys, "")
+        if not found:
+            return  # it lives, or somebody else was faster
+        epoch, left, groups = found
+        if left:
+            self._wiring.counters.drop("owner_gone", left)
+        logger.warning(
+            "the process of inbox %s is gone: %d messages for it are lost, it leaves %d groups",
+            *(client, left, len(groups)),
+        )
+        member = f"i:{client}:{epoch.decode()}"
+        leaving = []
+        for group in groups:
+            key = self._wiring.keys.group(group.decode())
+            leaving.append(self._link_to(key).call(b"ZREM", key, member))
+        await asyncio.gather(*leaving, return_exceptions=True)  # what is left ends when somebody sends to the group
+
+    async def _strike_off(self, link: Link, client: bytes) -> None:
+        """Forget its lease. A client that lives has it again with its next sign of life."""
+        ends, runs = self._keys
+        await link.call(b"ZREM", ends, client)
+        await link.call(b"HDEL", runs, client)
+
+    async def end_lease(self) -> None:
+        """This client is closed: nobody need look for it."""
+        for link in self._links():
+            if link.connection is not None:
+                with suppress(FastChannelsError, TimeoutError):
+                    async with asyncio.timeout(1):
+                        await self._strike_off(link, self._client.encode())
