@@ -143,6 +143,8 @@ def test_imports_go_one_way() -> None:
         ("layers/in_memory.py", "import redis.asyncio", "Only the Redis layers know Redis"),
         ("serializers.py", "def late():\n    import hiredis", "Only the Redis layers know Redis"),
         ("layers/base.py", "from sandbox import layers", "The library knows nothing of what surrounds it"),
+        ("worker/running.py", "import rich.console", "Only the command line knows the terminal"),
+        ("worker/running.py", "from fast_channels import cli", "Imports go one way"),
     ],
 )
 def test_an_import_the_wrong_way_is_found(tmp_path: Path, module: str, line: str, broken: str) -> None:

@@ -195,6 +195,26 @@ def test_with_the_extra_a_redis_layer_can_be_made(with_redis: Environment, layer
     assert with_redis.run(code).strip() == layer
 
 
+def test_without_the_extra_the_command_names_it(bare: Environment) -> None:
+    code = """
+from fast_channels.cli import main
+
+try:
+    main()
+except SystemExit as end:
+    print(end)
+"""
+    assert bare.run(code).strip().endswith('pip install "fast-channels[cli]"')
+
+
+def test_with_the_extra_there_is_a_command(tmp_path: Path, wheel: Path) -> None:
+    environment = installed(tmp_path, wheel, extra="cli")
+    command = environment.python.parent / "fast-channels"
+    done = subprocess.run([command, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "dead-letters" in done.stdout
+
+
 VALIDATE = """
 from fast_channels.layers import InMemoryChannelLayer
 from fast_channels.names import check_prefix

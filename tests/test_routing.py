@@ -11,11 +11,13 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route, Router, WebSocketRoute
 from starlette.websockets import WebSocketDisconnect
 
+from fast_channels.consumer import AsyncConsumer
 from fast_channels.consumer.http import AsyncHttpConsumer
 from fast_channels.consumer.websocket import AsyncWebsocketConsumer
+from fast_channels.exceptions import InvalidNameError
 from fast_channels.layers import InMemoryChannelLayer, channel_layers
 from fast_channels.middleware import OriginValidator
-from fast_channels.routing import add_consumer, consumer_route
+from fast_channels.routing import ChannelNameRouter, add_consumer, consumer_route
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the newest Starlette would rather have another client than older ones know
@@ -216,3 +218,66 @@ def test_an_error_of_a_handler_reaches_the_server() -> None:
         socket.receive_text()
         socket.send_text("x")
         socket.receive_text()
+
+
+# Channels of a worker
+
+
+class Named:
+    """An application that notes what it is called with."""
+
+    def __init__(self) -> None:
+        self.scopes: list[Any] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scopes.append(scope)
+
+
+async def nothing(*_: Any) -> Any:
+    """A `receive` and a `send`."""
+
+
+async def test_a_channel_goes_to_its_application() -> None:
+    thumbnails, mails = Named(), Named()
+    router = ChannelNameRouter({"thumbnails": thumbnails, "mails": mails})
+    scope = {"type": "channel", "channel": "mails"}
+    await router(scope, nothing, nothing)
+    assert (thumbnails.scopes, mails.scopes) == ([], [scope])
+    assert repr(router) == "<ChannelNameRouter: thumbnails, mails>"
+
+
+async def test_a_channel_without_an_application_is_an_error_that_names_those_that_have_one() -> None:
+    router = ChannelNameRouter({"thumbnails": Named(), "mails": Named()})
+    for channel in ("jobs", None):
+        with pytest.raises(
+            ValueError, match=rf"^No application for channel {channel!r} \(there are: thumbnails, mails\)$"
+        ):
+            await router({"type": "channel", "channel": channel}, nothing, nothing)
+    with pytest.raises(ValueError, match=r"\(there are: none\)$"):
+        await ChannelNameRouter({})({"type": "channel", "channel": "jobs"}, nothing, nothing)
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket", None])
+async def test_a_connection_is_nothing_for_a_router_of_channels(kind: str | None) -> None:
+    with pytest.raises(ValueError, match=f"a scope of type 'channel', not {kind!r}$"):
+        await ChannelNameRouter({"jobs": Named()})({"type": kind}, nothing, nothing)
+
+
+def test_a_class_of_consumers_is_an_application_for_a_channel() -> None:
+    class Job(AsyncConsumer):
+        """Does nothing."""
+
+    router: Any = ChannelNameRouter({"jobs": Job})
+    assert router.application_mapping["jobs"].consumer_class is Job
+
+
+@pytest.mark.parametrize(
+    ("mapping", "kind", "text"),
+    [
+        ({"no spaces": Named()}, InvalidNameError, "no spaces"),
+        ({"jobs": "a name"}, TypeError, "'jobs' needs a consumer"),
+    ],
+)
+def test_what_a_router_of_channels_cannot_be_made_of(mapping: Any, kind: type[Exception], text: str) -> None:
+    with pytest.raises(kind, match=text):
+        ChannelNameRouter(mapping)

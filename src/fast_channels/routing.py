@@ -1,17 +1,20 @@
-"""Consumers as routes of Starlette and FastAPI."""
+"""Consumers as routes of Starlette and FastAPI, and the channels that a worker serves."""
 
 import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fast_channels import names
+from fast_channels.consumer.application import unwrapped
 from fast_channels.consumer.base import AsyncConsumer
 from fast_channels.consumer.http import AsyncHttpConsumer
-from fast_channels.type_defs import ChannelApplication
+from fast_channels.type_defs import ASGIReceiveCallable, ASGISendCallable, ChannelApplication, ChannelScope
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.routing import Route, Router, WebSocketRoute
 
-__all__ = ["add_consumer", "consumer_route"]
+__all__ = ["ChannelNameRouter", "add_consumer", "consumer_route"]
 
 
 def consumer_route(
@@ -54,6 +57,51 @@ def add_consumer(
     app.routes.append(consumer_route(path, consumer, name=name, **initkwargs))
 
 
+class ChannelNameRouter:
+    """An ASGI application for workers: hands what came over a shared channel to the application for that channel.
+
+    ```python
+    router = ChannelNameRouter({"thumbnails": ThumbnailConsumer.as_asgi(), "mails": MailConsumer.as_asgi()})
+    ```
+
+    Args:
+        application_mapping: applications by the names of channels; a consumer's class will do too.
+
+    Raises:
+        InvalidNameError: no name of a channel.
+        TypeError: no application.
+    """
+
+    def __init__(self, application_mapping: "Mapping[str, type[AsyncConsumer] | ChannelApplication]") -> None:
+        self.application_mapping: dict[str, ChannelApplication] = {}
+        for channel, application in application_mapping.items():
+            names.check_channel_name(channel)
+            if not callable(application):
+                raise TypeError(f"channel {channel!r} needs a consumer or an ASGI application, not {application!r}")
+            self.application_mapping[channel] = _application(application, {})
+
+    def __repr__(self) -> str:
+        return f"<ChannelNameRouter: {self._known}>"
+
+    async def __call__(self, scope: ChannelScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Call the application for `scope["channel"]`.
+
+        Raises:
+            ValueError: the scope is not that of a worker, or the channel has no application.
+        """
+        if scope.get("type") != "channel":
+            raise ValueError(f"ChannelNameRouter serves workers: a scope of type 'channel', not {scope.get('type')!r}")
+        channel = scope.get("channel")
+        application = self.application_mapping.get(channel) if isinstance(channel, str) else None
+        if application is None:
+            raise ValueError(f"No application for channel {channel!r} (there are: {self._known})")
+        await application(scope, receive, send)
+
+    @property
+    def _known(self) -> str:
+        return ", ".join(self.application_mapping) or "none"
+
+
 def _application(consumer: "type[AsyncConsumer] | ChannelApplication", initkwargs: dict[str, Any]) -> Any:
     if inspect.isclass(consumer) and issubclass(consumer, AsyncConsumer):
         return consumer.as_asgi(**initkwargs)
@@ -66,10 +114,8 @@ def _application(consumer: "type[AsyncConsumer] | ChannelApplication", initkwarg
 
 def _serves_http(application: Any) -> bool:
     """Whether a consumer of HTTP is in `application`, which middleware may wrap. A WebSocket is the rule."""
-    inner: Any = application
-    while inner is not None:
+    for inner in unwrapped(application):
         served: type[AsyncConsumer] | None = getattr(inner, "consumer_class", None)
         if served is not None:
             return issubclass(served, AsyncHttpConsumer)
-        inner = getattr(inner, "inner", None) or getattr(inner, "application", None) or getattr(inner, "app", None)
     return False

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from fast_channels.consumer.channel import NO_READER, open_channel, release_channel
+from fast_channels.consumer.channel import NO_READER, layer_of_worker, open_channel, release_channel
 from fast_channels.exceptions import InvalidChannelLayerError
 from fast_channels.layers import ChannelLayerRegistry, InMemoryChannelLayer
 from fast_channels.layers.reader import EMPTY, PumpedReader
@@ -19,6 +19,19 @@ async def test_an_open_channel_is_read_through_the_layers_own_reader(
     assert reader.take() is EMPTY
     await layer.send(name, {"type": "a"})
     assert reader.take() == {"type": "a"}
+
+
+async def test_a_layer_itself_will_do(in_memory_layer: InMemoryChannelLayer) -> None:
+    layer, name, _ = await open_channel(in_memory_layer)
+    assert layer is in_memory_layer
+    assert name.startswith("specific.")
+
+
+def test_only_a_worker_gives_its_layer_to_consumers() -> None:
+    layer = InMemoryChannelLayer()
+    assert layer_of_worker({"type": "channel", "channel": "jobs", "channel_layer": layer}) is layer
+    assert layer_of_worker({"type": "channel", "channel": "jobs"}) is None
+    assert layer_of_worker({"type": "websocket", "channel_layer": layer}) is None
 
 
 async def test_an_alias_that_is_not_registered_is_an_error_that_names_those_that_are(

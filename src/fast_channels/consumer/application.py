@@ -1,7 +1,7 @@
 """A consumer class as an ASGI application."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fast_channels.type_defs import ASGIReceiveCallable, ChannelScope
@@ -9,7 +9,7 @@ from fast_channels.type_defs import ASGIReceiveCallable, ChannelScope
 if TYPE_CHECKING:
     from fast_channels.consumer.base import AsyncConsumer
 
-__all__ = ["ConsumerApplication"]
+__all__ = ["ConsumerApplication", "unwrapped"]
 
 
 class ConsumerApplication:
@@ -40,6 +40,14 @@ class ConsumerApplication:
     ) -> None:
         """Serve one connection."""
         await self.consumer_class(**self.consumer_initkwargs)(scope, receive, send)
+
+
+def unwrapped(application: Any) -> Iterator[Any]:
+    """`application`, what it wraps, what that wraps, and so on: as far as middleware says what it wraps."""
+    inner = application
+    while inner is not None:
+        yield inner
+        inner = getattr(inner, "inner", None) or getattr(inner, "application", None) or getattr(inner, "app", None)
 
 
 def _check_arguments(consumer_class: type, initkwargs: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from functools import cached_property, partial
 from typing import Any, ClassVar, cast
 
 from fast_channels.consumer.application import ConsumerApplication
-from fast_channels.consumer.channel import open_channel
+from fast_channels.consumer.channel import layer_of_worker, open_channel
 from fast_channels.consumer.connection import Connection
 from fast_channels.consumer.finishing import finish
 from fast_channels.consumer.handlers import get_handler_name, handler_table, reserved_names
@@ -29,13 +29,14 @@ class AsyncConsumer:
 
     Attributes:
         scope: the ASGI scope of the connection.
-        channel_layer: the layer. None without an alias; the type leaves that out, so that handlers need not ask.
+        channel_layer: the layer: that of the alias, or else that of the worker in which the consumer runs. None without
+            both; the type leaves that out, so that handlers need not ask.
         channel_name: the consumer's own channel (with a layer).
         base_send: sends an ASGI event to the server; raises `ClientGone` (a ConnectionError) if the client is gone.
     """
 
     channel_layer_alias: str | None = None
-    """The registered layer to use; None for no layer."""
+    """The registered layer to use; None for no layer, or for that of the worker."""
 
     cancel_handler_on_disconnect: bool = False
     """Whether handlers are cancelled, where they wait, once the client has disconnected. Otherwise they finish."""
@@ -87,8 +88,9 @@ class AsyncConsumer:
         self.scope = scope
         self.base_send = ClientSend(send)
         reader = None
-        if self.channel_layer_alias is not None:
-            self.channel_layer, self.channel_name, reader = await open_channel(self.channel_layer_alias)
+        layer = self.channel_layer_alias if self.channel_layer_alias is not None else layer_of_worker(scope)
+        if layer is not None:
+            self.channel_layer, self.channel_name, reader = await open_channel(layer)
         connection = self._fc_connection = self._fc_kind(self, reader)
         try:
             # in a task of its own: each waking of this one goes down through every layer of the server's middleware
@@ -130,7 +132,7 @@ class AsyncConsumer:
     @cached_property
     def channel_receive(self) -> "partial[Any]":
         """Receives the next message of the consumer's own channel (with a layer)."""
-        if self.channel_layer_alias is None:
+        if not hasattr(self, "channel_name"):
             raise AttributeError(f"{type(self).__name__} has no channel layer: set channel_layer_alias")
         return partial(self.channel_layer.receive, self.channel_name)
 

@@ -9,8 +9,9 @@ from fast_channels.exceptions import InvalidChannelLayerError
 from fast_channels.layers.base import BaseChannelLayer
 from fast_channels.layers.reader import EMPTY, ChannelReader, PumpedReader
 from fast_channels.layers.registry import channel_layers
+from fast_channels.type_defs import ChannelScope
 
-__all__ = ["NO_READER", "OpenChannel", "open_channel", "release_channel"]
+__all__ = ["NO_READER", "OpenChannel", "layer_of_worker", "open_channel", "release_channel"]
 
 
 class OpenChannel(NamedTuple):
@@ -40,15 +41,22 @@ class _NoReader:
 NO_READER: Final[ChannelReader] = _NoReader()
 
 
-async def open_channel(alias: str) -> OpenChannel:
-    """A new channel on the layer that is registered as `alias`.
+def layer_of_worker(scope: ChannelScope) -> BaseChannelLayer | None:
+    """The layer of the worker that made `scope`; None for the scope of a connection."""
+    layer: BaseChannelLayer | None = scope.get("channel_layer") if scope.get("type") == "channel" else None
+    return layer
+
+
+async def open_channel(layer: BaseChannelLayer | str) -> OpenChannel:
+    """A new channel on `layer`, or on the one that is registered under this alias.
 
     Raises:
         InvalidChannelLayerError: there is none; the error names the aliases that there are.
     """
-    if alias not in channel_layers:
-        raise InvalidChannelLayerError.not_registered(alias, channel_layers.list_aliases())
-    layer = channel_layers[alias]
+    if isinstance(layer, str):
+        if layer not in channel_layers:
+            raise InvalidChannelLayerError.not_registered(layer, channel_layers.list_aliases())
+        layer = channel_layers[layer]
     name = await layer.new_channel()
     if hasattr(layer, "reader"):
         return OpenChannel(layer, name, layer.reader(name))

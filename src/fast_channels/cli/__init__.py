@@ -1,0 +1,20 @@
+"""The command `fast-channels`. It needs the extra: `pip install "fast-channels[cli]"`.
+
+Exit codes: 0, it did what was asked; 1, it failed; 2, the command line asks for what cannot be, such as an option, a
+module, a channel or an alias that there is not.
+"""
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command that the arguments of this process name, and exit."""
+    try:
+        from fast_channels.cli.program import run
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] not in ("rich", "typer"):
+            raise
+        sys.exit('fast-channels: the command line needs an extra: pip install "fast-channels[cli]"')
+    sys.exit(run())

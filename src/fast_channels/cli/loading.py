@@ -1,0 +1,127 @@
+"""Finding what the command line names: the user's objects, and the layer."""
+
+import importlib
+import inspect
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fast_channels.cli.errors import CommandError, UsageError
+from fast_channels.exceptions import not_registered_text
+from fast_channels.layers import BaseChannelLayer, channel_layers, register_channel_layer
+
+__all__ = ["Alias", "LayersFunction", "Prefix", "RedisUrl", "call_setup", "find_layer", "load"]
+
+Alias = Annotated[str, typer.Option("--layer", metavar="ALIAS", help="The registered layer to use.")]
+LayersFunction = Annotated[
+    str | None,
+    typer.Option("--layers", metavar="MODULE:FUNCTION", help="Registers the layers: is imported and called first."),
+]
+RedisUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL", help="A server for the queue, if no layer is registered; or REDIS_URL in the environment."
+    ),
+]
+Prefix = Annotated[str | None, typer.Option(metavar="TEXT", help="The prefix of the queue on that server: asgi.")]
+
+
+def load(reference: str, what: str) -> Any:
+    """The object that `MODULE:NAME` names. The current folder is importable.
+
+    Raises:
+        UsageError: no such module, or nothing of that name in it.
+        CommandError: the module raised an exception.
+    """
+    module_name, _, path = reference.partition(":")
+    if not module_name or not path:
+        raise UsageError(f"{reference!r} is not MODULE:{what}: write something like shop.workers:{what.lower()}")
+    found = _import(module_name)
+    for name in path.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            raise UsageError(f"module {module_name} has no {path!r}: check {reference!r}") from None
+    return found
+
+
+def call_setup(reference: str | None) -> None:
+    """Import the module, and call the function in it, that registers the layers."""
+    if reference is None:
+        return
+    if ":" not in reference:
+        _import(reference)
+        return
+    function = load(reference, "FUNCTION")
+    try:
+        result = function()
+    except Exception as error:
+        raise CommandError(f"{reference}() failed: {describe(error)}") from error
+    if inspect.iscoroutine(result):
+        result.close()
+        raise UsageError(f"{reference} is a coroutine function: name a plain one that registers the layers")
+
+
+def find_layer(alias: str, redis_url: str | None, prefix: str | None) -> BaseChannelLayer:
+    """The layer that is registered as `alias`; where none is registered at all, a queue on `redis_url`, or on what the
+    environment has for REDIS_URL, which is registered then.
+
+    Raises:
+        UsageError: there is no layer, or no such one.
+        CommandError: the queue cannot be made.
+    """
+    known = channel_layers.list_aliases()
+    if not known:
+        url = redis_url or os.environ.get("REDIS_URL")
+        if not url:
+            raise UsageError(
+                "no layer is registered: name what does it (--layers MODULE:FUNCTION), or a server (--redis-url URL)"
+            )
+        register_channel_layer(alias, _queue(url, prefix))
+    elif alias not in channel_layers:
+        raise UsageError(f"{not_registered_text(alias, known)}: choose one with --layer")
+    elif redis_url is not None or prefix is not None:
+        raise UsageError("--redis-url and --prefix are for when nothing registers a layer: leave them out")
+    return channel_layers[alias]
+
+
+def describe(error: BaseException) -> str:
+    """An exception on one line, with the place that raised it, in a file of the user's if there is one."""
+    text = f"{type(error).__name__}: {error}".rstrip(": ")
+    if isinstance(error, SyntaxError):
+        return text  # which names the file and the line
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
+    own = [frame for frame in frames if Path.cwd() in Path(frame.filename).parents]
+    place = (own or frames)[-1:]
+    return text + "".join(f" ({frame.filename}, line {frame.lineno})" for frame in place)
+
+
+def _queue(url: str, prefix: str | None) -> BaseChannelLayer:
+    try:
+        from fast_channels.layers.redis import RedisChannelLayer
+
+        return RedisChannelLayer(hosts=[url], prefix="asgi" if prefix is None else prefix)
+    except ImportError as error:
+        raise CommandError(str(error)) from error
+    except (TypeError, ValueError) as error:
+        raise UsageError(str(error)) from error
+
+
+def _import(module_name: str) -> Any:
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+            raise UsageError(
+                f"there is no module {error.name}: it is looked for in {folder} and where packages are"
+            ) from None
+        raise CommandError(f"importing {module_name} failed: {describe(error)}") from error
+    except Exception as error:
+        raise CommandError(f"importing {module_name} failed: {describe(error)}") from error

@@ -1,0 +1,259 @@
+"""The life of a worker: it starts, takes messages, is asked to stop, finishes what runs, and ends."""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+from fast_channels import names
+from fast_channels.consumer import AsyncConsumer
+from fast_channels.consumer.application import unwrapped
+from fast_channels.exceptions import InvalidChannelLayerError
+from fast_channels.layers.base import BaseChannelLayer
+from fast_channels.layers.registry import channel_layers
+from fast_channels.type_defs import ChannelApplication
+from fast_channels.worker.outage import Outage
+from fast_channels.worker.signals import on_signals
+from fast_channels.worker.slot import Slot, Tally
+
+__all__ = ["Worker", "run_worker"]
+
+logger = logging.getLogger("fast_channels.worker")
+
+LAST_SECONDS = 5.0
+"""How long a handler that was cancelled may take to end, and the layer to take its message back."""
+
+
+async def run_worker(
+    application: "type[AsyncConsumer] | ChannelApplication",
+    channels: Iterable[str] | None = None,
+    *,
+    layer: BaseChannelLayer | str = "default",
+    concurrency: int = 1,
+    grace: float = 10.0,
+    handle_signals: bool = False,
+) -> None:
+    """Take messages from shared channels and have `application` handle them, until it is stopped.
+
+    Each message is handled by a call of its own: a consumer object serves one message. A clean return acknowledges the
+    message. An exception is logged and gives it back: the layer decides when it comes again, how often, and what
+    becomes of it then. While the layer has no server, the worker waits for it.
+
+    **Stopping.** Cancelling this call stops it cleanly: nothing more is taken, handlers that run have `grace` seconds
+    to finish, the rest is cancelled and given back, and CancelledError is raised. Cancelled again, it does not wait for
+    the `grace` to pass. The layer is left open.
+
+    Args:
+        application: usually a `ChannelNameRouter`; or a consumer's class, or any ASGI application. Its scope is
+            `{"type": "channel", "channel": name, "channel_layer": layer}`, and `receive` gives the message once.
+        channels: plain names; None for all those of the `ChannelNameRouter`.
+        layer: the layer, or its alias.
+        concurrency: how many messages of each channel are handled at once. With one, a channel's messages are handled
+            in order, as far as this worker goes.
+        grace: seconds.
+        handle_signals: stop on SIGTERM and SIGINT, and return. A second one cancels the handlers at once, a third one
+            ends the process. For the main thread of a process that is nothing but a worker.
+
+    Raises:
+        ValueError: no channels, one that is not in the router or that belongs to one process, or a number out of range.
+        InvalidNameError: no name of a channel.
+        InvalidChannelLayerError: the alias is not registered.
+        ChannelLayerClosed: the layer was closed meanwhile; the worker has stopped cleanly.
+    """
+    worker = Worker(application, channels, layer=layer, concurrency=concurrency, grace=grace)
+    with on_signals(worker.stop) if handle_signals else nullcontext():
+        await worker.run()
+
+
+class Worker:
+    """What `run_worker` runs. Made within an event loop, and run once."""
+
+    def __init__(
+        self,
+        application: "type[AsyncConsumer] | ChannelApplication",
+        channels: Iterable[str] | None,
+        *,
+        layer: BaseChannelLayer | str,
+        concurrency: int,
+        grace: float,
+    ) -> None:
+        if not isinstance(concurrency, int) or concurrency < 1:
+            raise ValueError(f"concurrency is a whole number of messages, at least 1, not {concurrency!r}")
+        if not grace >= 0:
+            raise ValueError(f"grace is a number of seconds, at least 0, not {grace!r}")
+        self._application = _application(application)
+        self._channels = _channels(self._application, channels)
+        self._layer = _layer(layer)
+        self._concurrency = concurrency
+        self._grace = grace
+        self._tally = Tally()
+        loop = asyncio.get_running_loop()
+        self._stopping: asyncio.Future[str] = loop.create_future()
+        self._hurrying: asyncio.Future[str] = loop.create_future()
+
+    def __repr__(self) -> str:
+        return f"<Worker of {', '.join(self._channels)}>"
+
+    def stop(self, reason: str) -> None:
+        """Stop cleanly; called again, without waiting for handlers. `reason` is for the log."""
+        if not self._stopping.done():
+            self._stopping.set_result(reason)
+        elif not self._hurrying.done():
+            self._hurrying.set_result(reason)
+
+    async def run(self) -> None:
+        """Work until `stop()` is called, or this task is cancelled, which does the same."""
+        life = asyncio.get_running_loop().create_task(self._live())
+        cancelled = False
+        while not life.done():
+            try:
+                await asyncio.wait((life,))
+            except asyncio.CancelledError:
+                cancelled = True
+                self.stop("cancelled")
+        life.result()
+        if cancelled:
+            raise asyncio.CancelledError
+
+    async def _live(self) -> None:
+        slots = self._start()
+        tasks = {slot.task for slot in slots}
+        try:
+            awaited: set[asyncio.Future[Any]] = {self._stopping, *tasks}
+            done, _ = await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+            failures = [_failure(task) for task in done if task is not self._stopping]
+            if failures:
+                self.stop(str(failures[0]))
+            await self._stop(slots)
+        finally:
+            for task in tasks:
+                task.cancel()
+                task.add_done_callback(_look_at)
+        for failure in filter(None, failures):
+            raise failure
+
+    def _start(self) -> Sequence[Slot]:
+        outages = {channel: Outage(channel) for channel in self._channels}
+        slots = [
+            Slot(self._application, self._layer, channel, outage, self._tally)
+            for channel, outage in outages.items()
+            for _ in range(self._concurrency)
+        ]
+        logger.info(
+            "worker started: channels %s; %d at a time of each; %r",
+            ", ".join(self._channels),
+            self._concurrency,
+            self._layer,
+        )
+        return slots
+
+    # Stopping
+
+    async def _stop(self, slots: Sequence[Slot]) -> None:
+        busy = sum(slot.handling is not None for slot in slots)
+        patience = f", for up to {self._grace:g} s" if busy else ""
+        logger.info("worker stopping (%s): %s at work%s", self._stopping.result(), _handlers(busy), patience)
+        before = replace(self._tally)
+        for slot in slots:
+            slot.stop()
+        tasks = {slot.task for slot in slots}
+        await self._grant(tasks)
+        late = [f"{slot.channel} {slot.handling}" for slot in slots if slot.handling is not None]
+        for task in tasks:
+            task.cancel()
+        _, left = await asyncio.wait(tasks, timeout=LAST_SECONDS)
+        if busy or late:
+            self._report_handlers(before, late)
+        self._report_end(len(left))
+
+    async def _grant(self, tasks: "set[asyncio.Task[None]]") -> None:
+        """Wait for `tasks`: for the time of grace, or until there is a hurry."""
+        everyone = asyncio.ensure_future(asyncio.wait(tasks))
+        try:
+            await asyncio.wait((everyone, self._hurrying), timeout=self._grace, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            everyone.cancel()
+
+    def _report_handlers(self, before: Tally, late: Sequence[str]) -> None:
+        handled, failed = self._tally.handled - before.handled, self._tally.failed - before.failed
+        parts = [f"{_handlers(handled)} finished", *([f"{failed} failed"] if failed else [])]
+        if late:
+            why = self._hurrying.result() if self._hurrying.done() else f"not done after {self._grace:g} s"
+            parts.append(f"{len(late)} cancelled and given back ({why}): {', '.join(late[:20])}")
+        logger.info("worker: %s", ", ".join(parts))
+
+    def _report_end(self, left: int) -> None:
+        if left:
+            logger.error(
+                "worker: %s did not end in %g s after they were cancelled: what they hold goes to another worker when "
+                "this process ends",
+                _handlers(left),
+                LAST_SECONDS,
+            )
+        logger.info("worker stopped: %d messages handled, %d failures", self._tally.handled, self._tally.failed)
+
+
+def _handlers(count: int) -> str:
+    return f"{count} handler{'' if count == 1 else 's'}"
+
+
+def _failure(ended: "asyncio.Future[Any]") -> BaseException | None:
+    """Why a slot has ended that should not have."""
+    return RuntimeError("a task of the worker was cancelled") if ended.cancelled() else ended.exception()
+
+
+def _look_at(task: "asyncio.Task[None]") -> None:
+    """Its error is that of another one, which is raised."""
+    if not task.cancelled():
+        task.exception()
+
+
+# What `run_worker` is called with
+
+
+def _application(application: Any) -> ChannelApplication:
+    if not callable(application):
+        raise TypeError(f"a worker needs a ChannelNameRouter, a consumer or an ASGI application, not {application!r}")
+    if inspect.isclass(application) and issubclass(application, AsyncConsumer):
+        return application.as_asgi()
+    called: ChannelApplication = application
+    return called
+
+
+def _channels(application: ChannelApplication, wanted: Iterable[str] | None) -> list[str]:
+    """The channels to serve, each once."""
+    if isinstance(wanted, str):
+        raise ValueError(f"channels is a list of names: [{wanted!r}]")
+    routed = _routed(application)
+    if wanted is None and routed is None:
+        raise ValueError("name the channels that the worker serves: only a ChannelNameRouter has some of its own")
+    channels = list(dict.fromkeys((routed or ()) if wanted is None else wanted))
+    if not channels:
+        raise ValueError("a worker needs at least one channel")
+    for channel in channels:
+        names.check_channel_name(channel)
+        if names.is_specific(channel):
+            raise ValueError(f"channel {channel!r} belongs to one process: a worker serves plain names, without a !")
+        if routed is not None and channel not in routed:
+            raise ValueError(f"channel {channel!r} is not in the router, which has: {', '.join(routed) or 'none'}")
+    return channels
+
+
+def _routed(application: ChannelApplication) -> list[str] | None:
+    """The channels of a `ChannelNameRouter`, which middleware may wrap; None if there is none."""
+    for inner in unwrapped(application):
+        mapping = getattr(inner, "application_mapping", None)
+        if mapping is not None:
+            return list(mapping)
+    return None
+
+
+def _layer(layer: BaseChannelLayer | str) -> BaseChannelLayer:
+    if not isinstance(layer, str):
+        return layer
+    if layer not in channel_layers:
+        raise InvalidChannelLayerError.not_registered(layer, channel_layers.list_aliases())
+    return channel_layers[layer]

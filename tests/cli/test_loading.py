@@ -1,0 +1,129 @@
+"""What the command line names is found, or it is said what is missing."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fast_channels.cli.errors import CommandError, UsageError
+from fast_channels.cli.loading import call_setup, find_layer, load
+from fast_channels.layers import ChannelLayerRegistry, InMemoryChannelLayer
+
+Write = Callable[[str, str], None]
+
+
+def test_an_object_of_a_module_in_the_current_folder(write: Write) -> None:
+    write("shop.py", "class Inner:\n    router = 5\n")
+    assert load("shop:Inner.router", "ROUTER") == 5
+
+
+def test_the_current_folder_comes_first(write: Write) -> None:
+    write("wave.py", "router = 5")  # also a module of Python's own
+    assert load("wave:router", "ROUTER") == 5
+    sys.modules.pop("wave")
+
+
+@pytest.mark.parametrize(
+    ("reference", "text"),
+    [
+        ("shop", "^'shop' is not MODULE:ROUTER: write something like shop.workers:router$"),
+        (":router", "is not MODULE:ROUTER"),
+        ("shop:", "is not MODULE:ROUTER"),
+        ("shop:nothing", "^module shop has no 'nothing': check 'shop:nothing'$"),
+        ("nowhere:router", "^there is no module nowhere: it is looked for in .* and where packages are$"),
+        ("shop.inner:router", "^there is no module shop.inner: "),
+    ],
+)
+def test_what_there_is_not_is_a_mistake_of_the_command_line(write: Write, reference: str, text: str) -> None:
+    write("shop.py", "router = 5\n")
+    with pytest.raises(UsageError, match=text) as raised:
+        load(reference, "ROUTER")
+    assert raised.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("import nowhere_at_all", r"ModuleNotFoundError: No module named 'nowhere_at_all' \(\S+shop.py, line 1\)$"),
+        ("\nraise KeyError('DATABASE_URL')", r"KeyError: 'DATABASE_URL' \(\S+shop.py, line 2\)$"),
+        ("import json\njson.loads('{')", r"JSONDecodeError: .*\(\S+shop.py, line 2\)$"),
+        ("x = (", r"SyntaxError: .*\(shop.py, line 1\)$"),
+        ("class Empty(Exception): ...\nraise Empty", r"Empty \(\S+shop.py, line 2\)$"),
+    ],
+)
+def test_what_a_module_raises_is_told_with_its_place(write: Write, code: str, text: str) -> None:
+    write("shop.py", code)
+    with pytest.raises(CommandError, match=f"^importing shop failed: {text}") as raised:
+        load("shop:router", "ROUTER")
+    assert raised.value.exit_code == 1
+
+
+SETUP = """
+from fast_channels.layers import InMemoryChannelLayer, register_channel_layer
+
+def setup():
+    register_channel_layer("jobs", InMemoryChannelLayer())
+
+async def later():
+    pass
+
+def broken():
+    raise ZeroDivisionError("in the setup")
+"""
+
+
+def test_the_layers_are_set_up_by_a_function(write: Write, channel_layers: ChannelLayerRegistry) -> None:
+    write("layers.py", SETUP)
+    call_setup("layers:setup")
+    assert channel_layers.list_aliases() == ["jobs"]
+
+
+def test_or_by_the_import_of_a_module(write: Write, channel_layers: ChannelLayerRegistry) -> None:
+    write("layers.py", f"{SETUP}\nsetup()\n")
+    call_setup("layers")
+    assert channel_layers.list_aliases() == ["jobs"]
+
+
+def test_or_elsewhere() -> None:
+    call_setup(None)
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        ("broken", r"^layers:broken\(\) failed: ZeroDivisionError: in the setup \(\S+layers.py, line 11\)$"),
+        ("later", "^layers:later is a coroutine function: name a plain one"),
+    ],
+)
+def test_a_setup_that_fails_is_told(write: Write, function: str, text: str) -> None:
+    write("layers.py", SETUP)
+    with pytest.raises(CommandError, match=text):
+        call_setup(f"layers:{function}")
+
+
+def test_the_layer_is_the_one_of_the_alias(channel_layers: ChannelLayerRegistry) -> None:
+    layer = InMemoryChannelLayer()
+    channel_layers.register("jobs", layer)
+    assert find_layer("jobs", None, None) is layer
+
+
+@pytest.mark.parametrize(
+    ("alias", "url", "prefix", "text"),
+    [
+        ("xyz", None, None, r"^Channel layer 'xyz' not registered \(registered: 'jobs'\): choose one with --layer$"),
+        ("jobs", "redis://x", None, "leave them out"),
+        ("jobs", None, "shop", "leave them out"),
+    ],
+)
+def test_an_alias_that_there_is_not_and_options_without_effect(
+    channel_layers: ChannelLayerRegistry, alias: str, url: str | None, prefix: str | None, text: str
+) -> None:
+    channel_layers.register("jobs", InMemoryChannelLayer())
+    with pytest.raises(UsageError, match=text):
+        find_layer(alias, url, prefix)
+
+
+def test_without_any_layer_it_says_how_to_name_one(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"^no layer is registered: .* \(--layers MODULE:FUNCTION\), or .*\(--redis-"):
+        find_layer("default", None, None)
