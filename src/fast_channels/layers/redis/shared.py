@@ -79,6 +79,8 @@ class SharedChannel:
         self._receivers: deque[asyncio.Future[Held]] = deque()
         self._spare: deque[Held] = deque()  # taken for receivers that were cancelled
         self._spare_timer: asyncio.TimerHandle | None = None
+        self._returning: set[asyncio.Task[None]] = set()  # what is given back unused comes before what is taken next
+        self._asked_at = 0.0  # when somebody asked for a message last
         self._held: set[Held] = set()
         self._request = 0
         self._signal = asyncio.Event()  # receivers, or messages
@@ -98,6 +100,7 @@ class SharedChannel:
 
     async def hold(self) -> Held:
         """The next message; it stays held until `acknowledge` or `give_back`."""
+        self._asked_at = self._loop.time()
         if self._spare and not self._receivers:
             return self._spare.popleft()
         receiver: asyncio.Future[Held] = self._loop.create_future()
@@ -134,15 +137,20 @@ class SharedChannel:
 
     def _expect_receiver(self) -> None:
         if self._spare and self._spare_timer is None:
-            self._spare_timer = self._loop.call_later(KEPT_FOR, self._give_back_spare)
+            self._spare_timer = self._loop.call_later(KEPT_FOR, self._give_back_spare_if_unwanted)
+
+    def _give_back_spare_if_unwanted(self) -> None:
+        self._spare_timer = None
+        if self._is_taking or self._loop.time() - self._asked_at < KEPT_FOR:
+            self._expect_receiver()  # receivers come and go: what is kept comes before what they are taken
+        else:
+            self._give_back_spare()
 
     def _give_back_spare(self) -> None:
-        if self._spare_timer is not None:
-            self._spare_timer.cancel()
-            self._spare_timer = None
         while self._spare:  # the last one first: each goes to the head
-            held = self._spare.pop()
-            _ = self._start(self._give_back_unused(held))
+            task = self._start(self._give_back_unused(self._spare.pop()))
+            self._returning.add(task)
+            task.add_done_callback(self._returning.discard)
 
     async def _give_back_unused(self, held: Held) -> None:
         if held.acknowledged is None or await held.acknowledged:
@@ -260,6 +268,8 @@ class SharedChannel:
         await self._listen()
         while self._receivers or await self._signalled(IDLE):
             self._signal.clear()
+            if self._returning:
+                await asyncio.wait(self._returning)
             if self._receivers:
                 pause = await self._take()
                 if pause and self._receivers:
@@ -351,6 +361,8 @@ class SharedChannel:
         if self._taker is not None:
             await asyncio.wait({self._taker}, timeout=1 if self._is_taking else 0)  # what is taken now is given back
             self._taker.cancel()
+        if self._spare_timer is not None:
+            self._spare_timer.cancel()
         self._give_back_spare()
         if self._work:
             _, pending = await asyncio.wait(self._work, timeout=1)
