@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 LAYERS: Final = {"memory": "in-memory", "pubsub": "pub/sub", "queue": "queue"}
-OURS: Final = ("memory", "pubsub")
+OURS: Final = ("memory", "pubsub", "queue")
 """The layers of this library that are measured."""
 
 OURS_NAME: Final = "ours"
