@@ -36,17 +36,19 @@ def test_nothing_heavy_is_imported_by(code: str) -> None:
     assert not loaded_by(code) & HEAVY
 
 
-def test_a_redis_layer_is_imported_when_it_is_touched() -> None:
-    loaded = loaded_by("from fast_channels.layers import RedisPubSubChannelLayer; RedisPubSubChannelLayer()")
+@pytest.mark.parametrize("name", ["RedisChannelLayer", "RedisPubSubChannelLayer"])
+def test_a_redis_layer_is_imported_when_it_is_touched(name: str) -> None:
+    loaded = loaded_by(f"from fast_channels.layers import {name}; {name}()")
     assert {"redis", "hiredis"} <= loaded
     assert not loaded & (HEAVY - {"redis", "hiredis", "cryptography"})
 
 
-def test_it_is_the_layer_itself() -> None:
+@pytest.mark.parametrize(("module", "name"), [("core", "RedisChannelLayer"), ("pubsub", "RedisPubSubChannelLayer")])
+def test_it_is_the_layer_itself(module: str, name: str) -> None:
     code = (
-        "from fast_channels import layers, layers as again; import fast_channels.layers.redis as redis\n"
-        "from fast_channels.layers.redis.pubsub import RedisPubSubChannelLayer as layer\n"
-        "print(layers.RedisPubSubChannelLayer is redis.RedisPubSubChannelLayer is layer)"
+        "from fast_channels import layers; import fast_channels.layers.redis as redis\n"
+        f"from fast_channels.layers.redis.{module} import {name} as layer\n"
+        f"print(layers.{name} is redis.{name} is layer)"
     )
     assert run(code) == "True"
 
@@ -84,6 +86,7 @@ def test_everything_promised_is_offered() -> None:
         "BaseChannelLayer",
         "ChannelLayerRegistry",
         "InMemoryChannelLayer",
+        "RedisChannelLayer",
         "RedisPubSubChannelLayer",
         "channel_layers",
         "close_channel_layers",

@@ -234,10 +234,17 @@ async def test_who_comes_after_an_overflow_hears_of_it() -> None:
 
 
 def test_what_is_too_old_at_the_head_makes_room() -> None:
-    mailbox, counters = mailbox_of(capacity=2, is_stale=lambda entry: entry == OLD)
+    """The decoder sees it, which counts it."""
+    decoded: list[int] = []
+
+    def remember(entry: int) -> Any:
+        decoded.append(entry)
+        return decode(entry)
+
+    mailbox = Mailbox("jobs", 2, "drop_newest", remember, Counters(), lambda entry: entry == OLD)
     for entry in (OLD, OLD, 1, 2):
         assert mailbox.put(entry)
-    assert counters.dropped == {"expired": 2}
+    assert decoded == [OLD, OLD]
     assert left_in(mailbox) == [1, 2]
 
 

@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 
 from fast_channels.exceptions import OutcomeUnknown, ServerUnreachable
-from fast_channels.layers.redis import RedisPubSubChannelLayer, inbox
+from fast_channels.layers.redis import RedisPubSubChannelLayer, inbox, requests
 from fast_channels.layers.redis.envelope import pack_control, pack_direct
 from fast_channels.layers.redis.keys import Addresses
 from fast_channels.names import client_of
@@ -268,7 +268,7 @@ async def test_an_owner_that_cannot_do_it_says_so_in_its_log(kept_out: tuple[Lay
 async def test_more_requests_than_can_be_worked_on_are_dropped_and_counted(
     layer: Layer, addresses: Addresses, raw: "Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox, "ANSWERS", 10)
+    monkeypatch.setattr(requests, "ANSWERS", 10)
     channel = await layer.new_channel()
     request = pack_control(msgspec.msgpack.encode(["join", 1, "somebody", "room", channel]))
     with raw.pipeline(transaction=False) as pipeline:
@@ -324,7 +324,7 @@ async def test_calls_that_are_cancelled_leave_nothing_behind(
     await other.group_discard("cancelled", foreign)
     assert list(here.local.mailboxes) == [channel]
     assert here.local.groups == {}
-    assert here._requests == {}
+    assert repr(here._requests).endswith(": 0 asked, 0 being answered>")
     await layer.group_add("cancelled", channel)
     await layer.group_send("cancelled", "last")
     while await layer.receive(channel) != "last":
