@@ -58,7 +58,7 @@ async def test_a_handler_that_runs_is_finished(tmp_path: Path) -> None:
     with start(tmp_path, "jobs", messages=[("wait", 1), ("do", 2)]) as worker:
         await worker.says("begun 1")
         worker.signal(signal.SIGTERM)
-        await worker.says("worker stopping (SIGTERM): 1 handler at work, for up to 10 s")
+        await worker.says("worker stopping (SIGTERM): 1 handler at work, for up to 8 s")
         (tmp_path / "go").touch()
         assert await worker.end() == 0
         assert "ended 1" in worker.text

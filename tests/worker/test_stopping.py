@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import re
+from typing import Any
 
 import pytest
 
+from fast_channels.exceptions import ServerUnreachable
 from fast_channels.layers import InMemoryChannelLayer
 from fast_channels.routing import ChannelNameRouter
 from fast_channels.worker import run_worker, running
@@ -92,7 +94,7 @@ async def test_a_handler_that_fails_meanwhile_gives_its_message_back(
         await ended(worker)
     assert layer.channels["jobs"] == [job("wait_and_fail", 1)]
     assert worker_lines(log)[2:] == [
-        "worker: 0 handlers finished, 1 failed",
+        "worker: 0 handlers finished; 1 failed",
         "worker stopped: 0 messages handled, 1 failures",
     ]
 
@@ -109,7 +111,7 @@ async def test_a_handler_that_takes_too_long_is_cancelled_and_its_message_given_
     assert dict(layer.channels) == {"jobs": [job("wait", 1)], "mails": [job("wait", 2)]}
     assert not jobs.done
     assert worker_lines(log)[2] == (
-        "worker: 0 handlers finished, 2 cancelled and given back (not done after 0.01 s): jobs job.wait, mails job.wait"
+        "worker: 0 handlers finished; 2 cancelled and given back (not done after 0.01 s): jobs job.wait, mails job.wait"
     )
 
 
@@ -145,10 +147,27 @@ async def test_a_handler_that_cannot_be_cancelled_does_not_keep_the_worker(
         await until(lambda: jobs.begun)
         worker.cancel()
         await ended(worker)
-    assert "worker: 1 handler did not end in 0.05 s after they were cancelled" in log.text
+    assert "worker: 1 handler did not end in 0.05 s after being cancelled" in log.text
     jobs.may_end.set()
     mine = asyncio.current_task()
     await until(lambda: asyncio.all_tasks() == {mine}, "the handler ends at last")
+
+
+async def test_what_could_not_be_settled_is_told_apart(jobs: Jobs, log: pytest.LogCaptureFixture) -> None:
+    class Away(InMemoryChannelLayer):
+        async def _give_back(self, channel: str, message: dict[str, Any]) -> None:
+            raise ServerUnreachable("redis://there", 5.0)
+
+    layer = Away()
+    await layer.send("jobs", job("wait", 1))
+    async with working(jobs.consumer(), ["jobs"], layer, grace=0) as worker:
+        await until(lambda: jobs.running)
+        worker.cancel()
+        await ended(worker)
+    assert "channel jobs: giving back job.wait failed (ServerUnreachable: " in log.text
+    assert worker_lines(log)[2] == (
+        "worker: 0 handlers finished; 1 without an answer of the layer: what they held comes again"
+    )
 
 
 async def test_what_was_cancelled_and_finished_nevertheless_is_acknowledged(

@@ -1,6 +1,7 @@
 """`fast-channels dead-letters`."""
 
 import asyncio
+import logging
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -102,29 +103,33 @@ def drop(
 class _Office:
     """Where the dead letters of a layer are."""
 
+    alias: str
     layer: BaseChannelLayer
-    letters: DeadLetters
 
     @classmethod
     def find(cls, alias: str, setup: str | None, redis_url: str | None, prefix: str | None) -> "_Office":
         call_setup(setup)
-        layer = find_layer(alias, redis_url, prefix)
-        letters: DeadLetters | None = getattr(layer, "dead_letters", None)
-        if letters is None:
-            raise CommandError(
-                f"layer {alias!r} ({type(layer).__name__}) has no dead letters: only a RedisChannelLayer has; name it "
-                "with --layer"
-            )
-        return cls(layer, letters)
+        # what a layer says while it waits for its server is nothing for a terminal; other logging is as it was set up
+        logging.getLogger("fast_channels").addHandler(logging.NullHandler())
+        return cls(alias, find_layer(alias, redis_url, prefix))
 
     def ask(self, question: Callable[[DeadLetters], Awaitable[Result]]) -> Result:
         """The answer to `question`, got in an event loop of its own; the layer is closed by then."""
 
         async def asking() -> Result:
             async with self.layer:
-                return await question(self.letters)
+                return await question(self._letters())
 
         return asyncio.run(asking())
+
+    def _letters(self) -> DeadLetters:
+        letters: DeadLetters | None = getattr(self.layer, "dead_letters", None)
+        if letters is None:
+            kind = type(self.layer).__name__
+            raise CommandError(
+                f"layer {self.alias!r} ({kind}) has no dead letters: only a RedisChannelLayer has; name it with --layer"
+            )
+        return letters
 
 
 async def _get(letters: DeadLetters, channel: str, ids: list[str]) -> list[DeadLetter]:

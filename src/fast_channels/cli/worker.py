@@ -28,7 +28,7 @@ def worker(
     concurrency: Annotated[int, typer.Option(min=1, help="How many messages of each channel are handled at once.")] = 1,
     grace: Annotated[
         float, typer.Option(min=0, help="How many seconds handlers have to finish when the worker stops.")
-    ] = 10.0,
+    ] = 8.0,
 ) -> None:
     """Take messages from shared channels, and have consumers handle them.
 

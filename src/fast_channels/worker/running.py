@@ -23,7 +23,7 @@ __all__ = ["Worker", "run_worker"]
 
 logger = logging.getLogger("fast_channels.worker")
 
-LAST_SECONDS = 5.0
+LAST_SECONDS = 6.0
 """How long a handler that was cancelled may take to end, and the layer to take its message back."""
 
 
@@ -33,7 +33,7 @@ async def run_worker(
     *,
     layer: BaseChannelLayer | str = "default",
     concurrency: int = 1,
-    grace: float = 10.0,
+    grace: float = 8.0,
     handle_signals: bool = False,
 ) -> None:
     """Take messages from shared channels and have `application` handle them, until it is stopped.
@@ -53,7 +53,7 @@ async def run_worker(
         layer: the layer, or its alias.
         concurrency: how many messages of each channel are handled at once. With one, a channel's messages are handled
             in order, as far as this worker goes.
-        grace: seconds.
+        grace: seconds; with the default, the worker has ended before Docker loses patience.
         handle_signals: stop on SIGTERM and SIGINT, and return. A second one cancels the handlers at once, a third one
             ends the process. For the main thread of a process that is nothing but a worker.
 
@@ -161,12 +161,11 @@ class Worker:
             slot.stop()
         tasks = {slot.task for slot in slots}
         await self._grant(tasks)
-        late = [f"{slot.channel} {slot.handling}" for slot in slots if slot.handling is not None]
         for task in tasks:
             task.cancel()
         _, left = await asyncio.wait(tasks, timeout=LAST_SECONDS)
-        if busy or late:
-            self._report_handlers(before, late)
+        if busy:
+            self._report_handlers(before)
         self._report_end(len(left))
 
     async def _grant(self, tasks: "set[asyncio.Task[None]]") -> None:
@@ -177,23 +176,29 @@ class Worker:
         finally:
             everyone.cancel()
 
-    def _report_handlers(self, before: Tally, late: Sequence[str]) -> None:
-        handled, failed = self._tally.handled - before.handled, self._tally.failed - before.failed
-        parts = [f"{_handlers(handled)} finished", *([f"{failed} failed"] if failed else [])]
-        if late:
+    def _report_handlers(self, before: Tally) -> None:
+        tally = self._tally
+        parts = [f"{_handlers(tally.handled - before.handled)} finished"]
+        if failed := tally.failed - before.failed:
+            parts.append(f"{failed} failed")
+        if tally.cancelled:
             why = self._hurrying.result() if self._hurrying.done() else f"not done after {self._grace:g} s"
-            parts.append(f"{len(late)} cancelled and given back ({why}): {', '.join(late[:20])}")
-        logger.info("worker: %s", ", ".join(parts))
+            names = ", ".join(tally.cancelled[:20])
+            parts.append(f"{len(tally.cancelled)} cancelled and given back ({why}): {names}")
+        if unsettled := tally.unsettled - before.unsettled:
+            parts.append(f"{unsettled} without an answer of the layer: what they held comes again")
+        logger.info("worker: %s", "; ".join(parts))
 
     def _report_end(self, left: int) -> None:
         if left:
             logger.error(
-                "worker: %s did not end in %g s after they were cancelled: what they hold goes to another worker when "
-                "this process ends",
+                "worker: %s did not end in %g s after being cancelled; what they hold comes again when this process "
+                "has ended",
                 _handlers(left),
                 LAST_SECONDS,
             )
-        logger.info("worker stopped: %d messages handled, %d failures", self._tally.handled, self._tally.failed)
+        tally = self._tally
+        logger.info("worker stopped: %d messages handled, %d failures", tally.handled, tally.failed)
 
 
 def _handlers(count: int) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fast_channels.exceptions import ChannelLayerClosed
 from fast_channels.layers.base import BaseChannelLayer
@@ -17,10 +17,19 @@ logger = logging.getLogger("fast_channels.worker")
 
 @dataclass(slots=True)
 class Tally:
-    """What a worker did: counts of messages."""
+    """What became of the messages that a worker took.
+
+    Attributes:
+        handled: acknowledged.
+        failed: given back because the handler raised.
+        cancelled: given back because the worker stopped; each with its channel and its type.
+        unsettled: neither acknowledged nor given back, because the layer did not answer: they come again.
+    """
 
     handled: int = 0
     failed: int = 0
+    unsettled: int = 0
+    cancelled: list[str] = field(default_factory=list)
 
 
 class Slot:
@@ -30,7 +39,7 @@ class Slot:
 
     Attributes:
         channel: where the messages come from.
-        handling: the type of the message that it holds, from the hand-over to the acknowledgement; None while it waits.
+        handling: the type of the message that it holds, from the hand-over until it is settled; None while it waits.
         task: in which it runs.
     """
 
@@ -80,32 +89,44 @@ class Slot:
 
     async def _take_one(self) -> bool:
         """Whether the next message may be taken at once; what the handler and the layer raise is in the log by then."""
-        failure: Exception | None = None
+        failure: BaseException | None = None
         try:
             async with self._layer.delivery(self.channel) as message:
                 self.handling = type_of(message)
                 self._outage.over()
                 try:
                     await handle(self._application, self._layer, self.channel, message)
-                except Exception as error:
+                except BaseException as error:
                     failure = error
-                    self._tally.failed += 1
-                    logger.exception("channel %s: the handler of %s failed", self.channel, self.handling)
+                    self._log_failure(error)
                     raise
             self._tally.handled += failure is None
-        except Exception as error:
-            if error is failure:
-                return self._layer_delays
-            if isinstance(error, ChannelLayerClosed):
-                raise
-            self._outage.report(error, self._doing(failure))
-            return False
+        except BaseException as error:
+            return self._settle(error, failure)
         finally:
             self.handling = None
             del failure  # the traceback would hold this frame, and this frame the error
         return True
 
-    def _doing(self, failure: Exception | None) -> str:
+    def _log_failure(self, failure: BaseException) -> None:
+        if isinstance(failure, Exception):
+            logger.error("channel %s: the handler of %s failed", self.channel, self.handling, exc_info=failure)
+
+    def _settle(self, error: BaseException, failure: BaseException | None) -> bool:
+        """What follows from `error`, which left the delivery of a message, where the handler raised `failure`."""
+        if error is failure:
+            if isinstance(error, Exception):
+                self._tally.failed += 1
+                return self._layer_delays
+            self._tally.cancelled.append(f"{self.channel} {self.handling}")
+            raise error
+        self._tally.unsettled += self.handling is not None
+        if isinstance(error, ChannelLayerClosed) or not isinstance(error, Exception):
+            raise error
+        self._outage.report(error, self._doing(failure))
+        return False
+
+    def _doing(self, failure: BaseException | None) -> str:
         """What the layer was asked for."""
         if self.handling is None:
             return "taking a message"
