@@ -183,7 +183,7 @@ class Worker:
             parts.append(f"{failed} failed")
         if tally.cancelled:
             why = self._hurrying.result() if self._hurrying.done() else f"not done after {self._grace:g} s"
-            names = ", ".join(tally.cancelled[:20])
+            names = ", ".join(sorted(tally.cancelled)[:20])
             parts.append(f"{len(tally.cancelled)} cancelled and given back ({why}): {names}")
         if unsettled := tally.unsettled - before.unsettled:
             parts.append(f"{unsettled} without an answer of the layer: what they held comes again")
