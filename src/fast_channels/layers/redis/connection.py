@@ -7,11 +7,11 @@ it.
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from hiredis import PushNotification, Reader, ReplyError, pack_command
 
-__all__ = ["Connection", "PushHandler", "packed"]
+__all__ = ["Answer", "Connection", "PushHandler", "Sink", "packed"]
 
 PushHandler = Callable[[list[Any]], None]
 """Gets every push but the confirmations of subscriptions: a list that begins with its kind."""
@@ -22,6 +22,30 @@ CONFIRMATIONS: Final = frozenset({b"subscribe", b"unsubscribe", b"ssubscribe", b
 
 WRITE_BUFFER: Final = 4 * 1024 * 1024
 """Bytes that wait for a server that does not read before commands are held back."""
+
+
+class Answer(Protocol):
+    """What a reply goes to: a future, or something like one."""
+
+    def done(self) -> bool: ...
+
+    def set_result(self, result: Any, /) -> None: ...
+
+    def set_exception(self, exception: BaseException, /) -> None: ...
+
+
+class Sink:
+    """Takes replies at once, where a future would hand them over in the next turn of the loop. It serves many."""
+
+    __slots__ = ("set_exception", "set_result")
+
+    def __init__(self, on_reply: Callable[[Any], None], on_error: Callable[[BaseException], None]) -> None:
+        self.set_result = on_reply
+        self.set_exception = on_error
+
+    def done(self) -> bool:
+        """It never is."""
+        return False
 
 
 class Connection(asyncio.Protocol):
@@ -41,10 +65,12 @@ class Connection(asyncio.Protocol):
         self._on_writable = on_writable
         self._reader = Reader(notEnoughData=INCOMPLETE)
         self._transport: asyncio.Transport | None = None
-        self._replies: deque[asyncio.Future[Any]] = deque()
-        self._confirmations: dict[asyncio.Future[Any], int] = {}
+        self._replies: deque[Answer] = deque()
+        self._confirmations: dict[Answer, int] = {}
         self._outgoing: list[bytes] = []
         self._outgoing_size = 0
+        self._preparing: list[Callable[[], None]] = []
+        self._will_flush = False
         self._error: BaseException | None = None
         self.paused = False
         """Whether the server does not read, or the connection is over: then hold commands back."""
@@ -69,7 +95,7 @@ class Connection(asyncio.Protocol):
         self.send(command, reply)
         return reply
 
-    def send(self, command: bytes, reply: "asyncio.Future[Any]") -> None:
+    def send(self, command: bytes, reply: Answer) -> None:
         """Send an encoded command, whose reply goes to `reply`."""
         if self._error is not None:
             _fail(reply, self._error)
@@ -77,10 +103,20 @@ class Connection(asyncio.Protocol):
         self._replies.append(reply)
         self._outgoing.append(command)
         self._outgoing_size += len(command)
-        if len(self._outgoing) == 1:
+        if not self._will_flush:
+            self._will_flush = True
             self._loop.call_soon(self._flush)
         elif self._outgoing_size > WRITE_BUFFER:
-            self._flush()
+            self._write()
+
+    def before_write(self, prepare: Callable[[], None]) -> None:
+        """Call `prepare` before the next write, which it may add commands to: it comes in this turn of the loop, after
+        everything that is ready to run. If the connection ends before, it is called then.
+        """
+        self._preparing.append(prepare)
+        if not self._will_flush:
+            self._will_flush = True
+            self._loop.call_soon(self._flush)
 
     def subscribe(self, command: bytes, addresses: list[bytes]) -> "asyncio.Future[Any]":
         """Send a (un)subscribing `command`; the future resolves when the server has confirmed every address."""
@@ -101,7 +137,8 @@ class Connection(asyncio.Protocol):
         """Write what is waiting, then end the connection."""
         if self._loop.is_closed():  # under it: nothing can be written, and the transport ends with its loop
             return
-        self._flush()
+        self._prepare()
+        self._write()
         self.paused = True
         if self._error is None:
             self._error = ConnectionError("the connection was closed")
@@ -109,6 +146,17 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _flush(self) -> None:
+        if self._preparing:
+            self._prepare()
+        self._will_flush = False
+        self._write()
+
+    def _prepare(self) -> None:
+        preparing, self._preparing = self._preparing, []
+        for prepare in preparing:
+            prepare()
+
+    def _write(self) -> None:
         if self._outgoing and self._transport is not None:
             data = b"".join(self._outgoing)
             self._outgoing.clear()
@@ -182,6 +230,7 @@ class Connection(asyncio.Protocol):
         self._replies.clear()
         self._confirmations.clear()
         self._outgoing.clear()
+        self._prepare()
         if not self.lost.done():
             self.lost.set_result(self._error)
 
@@ -192,7 +241,8 @@ def packed(*args: bytes | str | int) -> bytes:
     return command
 
 
-def _fail(reply: "asyncio.Future[Any]", error: BaseException) -> None:
+def _fail(reply: Answer, error: BaseException) -> None:
     if not reply.done():
         reply.set_exception(ConnectionError(str(error) or type(error).__name__))
-        reply.exception()  # a caller that was cancelled never asks for it
+        if isinstance(reply, asyncio.Future):
+            reply.exception()  # a caller that was cancelled never asks for it

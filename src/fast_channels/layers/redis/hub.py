@@ -11,6 +11,8 @@ import msgspec
 
 from fast_channels import names
 from fast_channels.exceptions import ChannelLayerClosed, ChannelReleased, FastChannelsError
+from fast_channels.layers.mailbox import Mailbox
+from fast_channels.layers.redis.checks import warn_about
 from fast_channels.layers.redis.envelope import Control
 from fast_channels.layers.redis.link import Link, LinkEvents
 from fast_channels.layers.redis.mailroom import pack_head
@@ -62,6 +64,8 @@ class Hub(LinkEvents):
         self.loop = asyncio.get_running_loop()
         self.client = client
         self.inboxes: dict[str, StreamInbox] = {}
+        self.mailboxes: dict[str, Mailbox] = {}
+        """Those of the loop's own inbox: the shortest way to most of them."""
         self.shared: dict[str, SharedChannel] = {}
         self._wiring = wiring
         self._links: dict[int, Link] = {}
@@ -75,7 +79,6 @@ class Hub(LinkEvents):
         self._undertaker = Undertaker(client, wiring, self.link_to, self.links)
         self._heart: asyncio.Task[None] | None = None
         self._beats: dict[object, asyncio.Task[None]] = {}
-        self._warned: set[int] = set()
 
     def __repr__(self) -> str:
         return f"<Hub {self.client}: {len(self.inboxes)} inboxes, {len(self.shared)} shared channels>"
@@ -99,7 +102,21 @@ class Hub(LinkEvents):
         link = self._links.get(shard)
         if link is None:
             link = self._links[shard] = Link(self._wiring.endpoints[shard], self, self._wiring.patience, "sending")
+            self._check(link)
         return link
+
+    def _check(self, link: Link) -> None:
+        """Have a look at a server that the layer did not use before."""
+        if link.label not in self._wiring.checked:
+            self._wiring.checked.add(link.label)
+            self._begin(("check", link.label), self._look_at(link))
+
+    async def _look_at(self, link: Link) -> None:
+        try:
+            await warn_about(link)
+        except BaseException:
+            self._wiring.checked.discard(link.label)  # when it is back
+            raise
 
     def reading_link(self, key: bytes, events: LinkEvents) -> Link:
         """A link of its own to the server of `key`, for commands that block."""
@@ -127,6 +144,8 @@ class Hub(LinkEvents):
     def on_up(self, outage: float) -> None:
         self._wiring.counters.reconnections += 1
         self.is_back()
+        for link in self.links():
+            self._check(link)
 
     # Sending
 
@@ -217,6 +236,7 @@ class Hub(LinkEvents):
         inbox = self.inboxes.get(self.client)
         if inbox is None:
             inbox = self.inboxes[self.client] = StreamInbox(self.client, self, self._wiring)
+            self.mailboxes = inbox.local.mailboxes
         self._beat()
         await inbox.attend()
         return inbox
@@ -387,7 +407,7 @@ class Hub(LinkEvents):
         for beat in tuple(self._beats.values()):
             beat.cancel()
         shared, self.shared = self.shared, {}
-        inboxes, self.inboxes = self.inboxes, {}
+        inboxes, self.inboxes, self.mailboxes = self.inboxes, {}, {}
         memberships, self._shared_memberships = self._shared_memberships, {}
         await asyncio.gather(
             *(channel.close(ChannelLayerClosed) for channel in shared.values()),

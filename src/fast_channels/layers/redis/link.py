@@ -5,6 +5,7 @@ import contextlib
 import logging
 import random
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +106,11 @@ class Link:
         """Why there is no connection, if there was an attempt."""
         return self._trouble
 
+    @property
+    def is_started(self) -> bool:
+        """Whether it is connected, or connecting."""
+        return self._supervisor is not None and not self._supervisor.done()
+
     # Commands
 
     async def call(self, *args: bytes | str | int) -> Any:
@@ -141,6 +147,14 @@ class Link:
         else:
             self._wait_with(command, reply)
         return reply
+
+    def before_write(self, prepare: Callable[[], None]) -> None:
+        """Call `prepare` when what is sent in this turn of the loop is written, or soon if there is no connection."""
+        connection = self._connection
+        if connection is not None and not connection.paused:
+            connection.before_write(prepare)
+        else:
+            self._loop.call_soon(prepare)
 
     def _wait_with(self, command: bytes, reply: "asyncio.Future[Any]") -> None:
         if self._too_many_wait():
@@ -196,7 +210,7 @@ class Link:
 
     def start(self) -> None:
         """Connect, and stay connected until `close()`."""
-        if self._supervisor is None or self._supervisor.done():
+        if not self.is_started:
             self._supervisor = self._loop.create_task(self._supervise(), name=f"fast-channels {self.label}")
 
     async def close(self) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from fast_channels.layers.local import LocalChannels
@@ -71,6 +72,8 @@ class Mailroom:
         self._on_control = on_control
         self._on_flush = on_flush
         self._heads: dict[bytes, Head] = {}
+        self._decode_payload = wiring.decode
+        self._offset = 0.0  # the server's clock less ours, in milliseconds
         self._sweeper: asyncio.TimerHandle | None = None
         self.use(asyncio.get_running_loop())
 
@@ -81,11 +84,10 @@ class Mailroom:
         """Go on in `loop`."""
         self._loop = loop
         self._sweeper = None
-        self._offset = 0.0  # the server's clock less the loop's, in milliseconds
 
     def set_clock(self, server: int, asked_at: float) -> None:
-        """The server's clock was `server` (milliseconds) between `asked_at` (the loop's clock) and now."""
-        self._offset = server - 500 * (asked_at + self._loop.time())
+        """The server's clock was `server` (milliseconds) between `asked_at` (`time.monotonic()`) and now."""
+        self._offset = server - 500 * (asked_at + monotonic())
 
     # Coming in
 
@@ -137,7 +139,7 @@ class Mailroom:
 
     def _now(self) -> float:
         """Milliseconds on the server's clock."""
-        return self._loop.time() * 1000 + self._offset
+        return monotonic() * 1000 + self._offset
 
     def _is_stale(self, entry: Entry) -> bool:
         return entry[0] <= self._now()
@@ -146,10 +148,10 @@ class Mailroom:
         expires, context, payload, account = entry
         if account is not None:
             self.accounts.hand_over(account)
-        if expires <= self._loop.time() * 1000 + self._offset:
+        if expires <= monotonic() * 1000 + self._offset:
             self._counters.drop("expired")
             return SKIPPED
-        return self._wiring.decode(payload, context)
+        return self._decode_payload(payload, context)
 
     def _sweep_at(self, when: float) -> None:
         self._sweeper = self._loop.call_later(max(SWEEP_EVERY, (when - self._now()) / 1000), self._sweep)

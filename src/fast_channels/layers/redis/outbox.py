@@ -115,7 +115,7 @@ class Outbox:
             raise ServerUnreachable(self._link.label, 0.0, f"{len(self._posts)} messages wait for it already")
         post = _Post(arguments, size, self._loop.create_future())
         if self.idle:
-            self._loop.call_soon(self._next)
+            self._link.before_write(self._next)
         self._posts.append(post)
         return post.result
 
@@ -173,7 +173,10 @@ class Outbox:
             self._fail(ServerRefused(self._link.label, answer))
 
     def _again(self, error: BaseException, pause: float = 0.0) -> None:
-        """Send the batch once more, unless its time is over."""
+        """Send the batch once more, unless its time is over, or nobody waits for it (as when the loop ends)."""
+        if all(post.result.done() for post in self._batch):
+            self._fail(error)
+            return
         if self._deadline is None:
             self._deadline = self._loop.call_later(self._patience.send, self._give_up, error)
         if pause:
@@ -210,5 +213,5 @@ class Outbox:
             self._deadline.cancel()
             self._deadline = None
         if self._posts:
-            self._loop.call_soon(self._next)
+            self._link.before_write(self._next)
         return batch

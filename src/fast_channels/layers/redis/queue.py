@@ -22,6 +22,7 @@ from fast_channels.layers.redis.layer import RedisLayer
 from fast_channels.layers.redis.link import Patience
 from fast_channels.layers.redis.scripts import MEMBERS, run
 from fast_channels.layers.redis.shared import SharedReader
+from fast_channels.layers.redis.stream_inbox import StreamInbox
 from fast_channels.layers.redis.survey import empty, look
 from fast_channels.layers.redis.wiring import QueueWiring
 from fast_channels.serializers import MsgPackSerializer
@@ -151,17 +152,16 @@ class RedisChannelLayer(RedisLayer[Hub]):
 
     async def receive(self, channel: str) -> dict[str, Any]:
         hub = self._here()
-        if isinstance(channel, str) and "!" in channel:
-            inbox = hub.inbox_of(channel)
-            mailbox = inbox.local.mailboxes.get(channel) if inbox is not None else None
-            if mailbox is None:
-                mailbox = (await self._inbox_of(channel, hub)).local.open(channel)
-            message: dict[str, Any] = await mailbox.receive(hub.loop)
-            return message
-        names.check_channel_name(channel)
-        held = await hub.shared_channel(channel).receive()
-        self._counters.received += 1
-        return held.message  # type: ignore[no-any-return]
+        mailbox = hub.mailboxes.get(channel) if isinstance(channel, str) else None
+        if mailbox is None:
+            names.check_channel_name(channel)
+            if not names.is_specific(channel):
+                held = await hub.shared_channel(channel).receive()
+                self._counters.received += 1
+                return held.message  # type: ignore[no-any-return]
+            mailbox = (await self._inbox_of(channel, hub)).local.open(channel)
+        message: dict[str, Any] = await mailbox.receive(hub.loop)
+        return message
 
     async def new_channel(self, prefix: str = "specific") -> str:
         hub = self._here()
@@ -188,7 +188,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
         else:
             hub.loop.call_soon_threadsafe(hub.forget, channel)
 
-    async def _inbox_of(self, channel: str, hub: Hub) -> Any:
+    async def _inbox_of(self, channel: str, hub: Hub) -> StreamInbox:
         """The inbox of a specific channel, which must be one of this loop."""
         names.check_channel_name(channel)
         if not await self._owns(names.client_of(channel), hub):

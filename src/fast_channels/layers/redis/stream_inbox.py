@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from time import monotonic
 from typing import Any, Final, Protocol
 
 from hiredis import ReplyError
@@ -13,7 +14,7 @@ from hiredis import ReplyError
 from fast_channels.exceptions import FastChannelsError, ServerRefused, ServerUnreachable
 from fast_channels.layers.local import LocalChannels
 from fast_channels.layers.redis.accounts import pairs
-from fast_channels.layers.redis.connection import Connection
+from fast_channels.layers.redis.connection import Connection, Sink, packed
 from fast_channels.layers.redis.joins import Joins
 from fast_channels.layers.redis.link import Link, LinkEvents
 from fast_channels.layers.redis.mailroom import Mailroom
@@ -72,8 +73,8 @@ class Host(Protocol):
 class StreamInbox(LinkEvents):
     """The channels of one client.
 
-    While it is attended to, its lease on the server is kept, its stream is read by one task, and what is read is put
-    into the mailboxes of its channels. If the server has lost it, it is made again, with all its memberships.
+    While it is attended to, its lease on the server is kept, its stream is read, and what is read is put into the
+    mailboxes of its channels. If the server has lost it, it is made again, with all its memberships.
     """
 
     def __init__(self, client: str, host: Host, wiring: QueueWiring) -> None:
@@ -83,6 +84,7 @@ class StreamInbox(LinkEvents):
         self._counters = wiring.counters
         self._room = Mailroom(client, wiring, self._control, self._flushed, self._report_soon)
         self._accounts = self._room.accounts
+        self._reading = Sink(self._was_read, self._was_not_read)
         self._read_ids: deque[bytes] = deque(maxlen=REMEMBERED)
         self._cursor = START
         self._read = 0  # messages read of this epoch
@@ -95,7 +97,6 @@ class StreamInbox(LinkEvents):
         self._loop = host.loop
         self._room.use(host.loop)
         self._attended: asyncio.Future[None] = self._loop.create_future()
-        self._reader: asyncio.Task[None] | None = None
         self._trimmer: asyncio.TimerHandle | None = None
         self._link = host.reading_link(self.keys.stream, self)
         self.memberships = GroupMemberships(
@@ -128,7 +129,7 @@ class StreamInbox(LinkEvents):
             ServerUnreachable: the server does not know in time.
             ServerRefused: it will not have it.
         """
-        self._start()
+        self._link.start()  # also again: some programs cancel every task there is
         attended = self._attended
         if not attended.done():
             await asyncio.wait({attended}, timeout=self._wiring.patience.send)
@@ -136,16 +137,10 @@ class StreamInbox(LinkEvents):
             raise ServerUnreachable(self._link.label, self._wiring.patience.send, self._link.trouble)
         attended.result()
 
-    def _start(self) -> None:
-        """Also again: some programs cancel every task there is."""
-        self._link.start()
-        if self._reader is None or self._reader.done():
-            self._reader = self._loop.create_task(self._keep_reading(), name=f"fast-channels inbox {self.client}")
-
     @property
     def is_attended(self) -> bool:
         """Whether the server knows the inbox, and it is read."""
-        return self._attended.done() and self._reader is not None and not self._reader.done()
+        return self._attended.done() and self._link.is_started
 
     async def keep(self) -> None:
         """Give a sign of life, and make the inbox again if the server has lost it.
@@ -154,9 +149,9 @@ class StreamInbox(LinkEvents):
             FastChannelsError: the server could not be told.
         """
         if self._attended.done():
-            self._start()
+            self._link.start()
             link = self._host.link_to(self.keys.meta)
-            epoch, asked_at = self._epoch, self._loop.time()
+            epoch, asked_at = self._epoch, monotonic()
             answer = await run(link, ATTEND, self.keys, *self._attending(is_new=False))
             self._was_attended(answer, epoch, asked_at)
             self._report()
@@ -183,7 +178,7 @@ class StreamInbox(LinkEvents):
     # LinkEvents of the connection that reads
 
     async def on_connect(self, connection: Connection) -> None:
-        epoch, asked_at = self._epoch, self._loop.time()
+        epoch, asked_at = self._epoch, monotonic()
         try:
             answer = await run_on(connection, ATTEND, self.keys, *self._attending(is_new=True))
             self._was_attended(answer, epoch, asked_at)
@@ -193,6 +188,8 @@ class StreamInbox(LinkEvents):
             raise ServerRefused(self._link.label, str(error)) from None
         if not self._attended.done():
             self._attended.set_result(None)
+        self._connection = connection
+        self._read_on()
 
     async def _catch_up(self, connection: Connection) -> None:
         """Read what a server that took over has added behind what was read."""
@@ -216,20 +213,27 @@ class StreamInbox(LinkEvents):
 
     # Reading
 
-    async def _keep_reading(self) -> None:
-        while True:
-            try:
-                answer = await self._link.call(
-                    b"XREAD", b"COUNT", ENTRIES, b"BLOCK", BLOCK, b"STREAMS", self.keys.stream, self._cursor
-                )
-            except ServerRefused as error:
-                logger.warning("inbox %s cannot be read: %s; trying again", self.client, error)
-                await asyncio.sleep(TRY_AGAIN)
-            except FastChannelsError:
-                await asyncio.sleep(0)  # the link waits for its server: once more
-            else:
-                if answer:
-                    self._arrived(answer[self.keys.stream])
+    # No task: what arrives is in the mailboxes in the turn of the loop in which it was received.
+
+    def _read_on(self) -> None:
+        """Ask for what comes next, on the connection that there is now."""
+        read = packed(b"XREAD", b"COUNT", ENTRIES, b"BLOCK", BLOCK, b"STREAMS", self.keys.stream, self._cursor)
+        self._connection.send(read, self._reading)
+
+    def _was_read(self, answer: Any) -> None:
+        if answer:
+            self._arrived(answer[self.keys.stream])
+        self._read_on()
+
+    def _was_not_read(self, error: BaseException) -> None:
+        """The next connection reads on; a server that refuses is asked again."""
+        if isinstance(error, ReplyError):
+            logger.warning("inbox %s cannot be read: %s; trying again", self.client, error)
+            self._loop.call_later(TRY_AGAIN, self._read_again, self._connection)
+
+    def _read_again(self, connection: Connection) -> None:
+        if connection is self._connection:
+            self._read_on()
 
     def _arrived(self, entries: Sequence[tuple[bytes, list[bytes]]]) -> None:
         if not entries:
@@ -262,8 +266,8 @@ class StreamInbox(LinkEvents):
         """Tell the server what was read and handed over."""
         cursor = self._cursor
         trim = b"" if self._trimmer is not None or cursor == self._trimmed else _after(cursor)
-        if not trim and not self._accounts.changed:
-            return
+        if not (trim or self._accounts.changed) or not self._host.link_to(self.keys.meta).is_started:
+            return  # nothing to tell, or the loop is ending
         gone, changed = self._accounts.take()
         arguments = [self._epoch, trim, self._read, len(gone), *gone, *pairs(changed)]
 
@@ -324,7 +328,7 @@ class StreamInbox(LinkEvents):
         groups = tuple(self.local.groups)
         self._move_to(host)
         self.memberships.expect(groups)
-        self._start()
+        self._link.start()
 
     async def close(self) -> None:
         """Leave all groups, remove the inbox from the server, and let go of everything."""
@@ -332,19 +336,16 @@ class StreamInbox(LinkEvents):
         if self._trimmer is not None:
             self._trimmer.cancel()
             self._trimmer = None
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.cancel()
+        if self._attended.done():
             await self._leave_server()
         await self._link.close()
         self._attended = self._loop.create_future()
 
     async def _leave_server(self) -> None:
         await self.memberships.close()
-        if self._attended.done():
-            with suppress(FastChannelsError, TimeoutError):
-                async with asyncio.timeout(1):
-                    await run(self._host.link_to(self.keys.meta), BURY, self.keys, self._epoch)
+        with suppress(FastChannelsError, TimeoutError):
+            async with asyncio.timeout(1):
+                await run(self._host.link_to(self.keys.meta), BURY, self.keys, self._epoch)
 
     def abandon(self) -> None:
         """Let go of the connection after the loop was closed under it."""

@@ -1,7 +1,7 @@
 """What all event loops of a queue layer share."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fast_channels.layers.mailbox import Counters
@@ -46,6 +46,8 @@ class QueueWiring:
     max_deliveries: int
     retry_delay: float
     """Seconds before the first redelivery."""
+    checked: set[str] = field(default_factory=set)
+    """The servers of which it is known whether they can keep what is promised."""
 
     @property
     def inbox_lasts(self) -> int:
