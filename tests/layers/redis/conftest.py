@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
-from fast_channels.layers.redis import RedisPubSubChannelLayer
+from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
 from fast_channels.layers.redis.config import parse_hosts
 from fast_channels.layers.redis.keys import Addresses
 from fast_channels.layers.redis.link import Patience
@@ -70,6 +70,27 @@ async def make_layer(redis_url: str) -> AsyncIterator[MakeLayer]:
 
     def make(patience: Patience | None = None, **options: Any) -> RedisPubSubChannelLayer:
         layer = RedisPubSubChannelLayer(**{"hosts": [redis_url], "prefix": prefix, **options})
+        if patience is not None:
+            layer._wiring = replace(layer._wiring, patience=patience)
+        layers.append(layer)
+        return layer
+
+    yield make
+    for layer in layers:
+        await layer.close()
+
+
+MakeQueue = Callable[..., RedisChannelLayer]
+
+
+@pytest.fixture
+async def make_queue(redis_url: str) -> AsyncIterator[MakeQueue]:
+    """The same for the queue: each layer is what another process would be."""
+    prefix = f"test-{uuid4().hex[:12]}"
+    layers: list[RedisChannelLayer] = []
+
+    def make(patience: Patience | None = None, **options: Any) -> RedisChannelLayer:
+        layer = RedisChannelLayer(**{"hosts": [redis_url], "prefix": prefix, **options})
         if patience is not None:
             layer._wiring = replace(layer._wiring, patience=patience)
         layers.append(layer)
