@@ -301,12 +301,14 @@ class RedisChannelLayer(RedisLayer[Hub]):
     async def _shared_delivery(self, channel: str) -> AsyncIterator[dict[str, Any]]:
         names.check_channel_name(channel)
         shared = self._here().shared_channel(channel)
-        held = await shared.hold()
+        held = await shared.deliver()
         self._counters.received += 1
         try:
             yield held.message
         except Exception as error:
             await shared.give_back(held, "max_deliveries", _last_line(error))
+            raise
+        except GeneratorExit:  # the block was abandoned with its loop: nothing can be awaited, our lease will end
             raise
         except BaseException:
             await shared.give_back(held)

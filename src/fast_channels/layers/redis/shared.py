@@ -115,19 +115,33 @@ class SharedChannel:
                 self._receivers.remove(receiver)
             raise
 
+    async def deliver(self) -> Held:
+        """The next message, held for a handler."""
+        while True:
+            held = await self.hold()
+            if held.acknowledged is None or await self._is_acknowledged(held):
+                return held
+
     async def receive(self) -> Held:
         """The next message, acknowledged."""
         while True:
             held = await self.hold()
             if held.acknowledged is None:
                 held.acknowledged = self._start(self._acknowledge(held))
-            try:
-                await asyncio.wait({held.acknowledged})
-            except BaseException:
-                self.keep_for_next(held)
-                raise
-            if held.acknowledged.result():
+            if await self._is_acknowledged(held):
                 return held
+
+    async def _is_acknowledged(self, held: Held) -> bool:
+        """Wait for the acknowledgement; False if the message was not ours any more."""
+        acknowledged = held.acknowledged
+        if acknowledged is None:
+            return False
+        try:
+            await asyncio.wait({acknowledged})
+        except BaseException:
+            self.keep_for_next(held)
+            raise
+        return acknowledged.result()
 
     def keep_for_next(self, held: Held) -> None:
         """Its receiver was cancelled: keep it for the next one, and give it back if there is none soon."""
