@@ -44,6 +44,7 @@ class Proxy:
         self._blackhole = False
         self._closed = False
         self._drop_replies = 0
+        self._dropped_contain = b""
         self._reply_bytes_left: int | None = None
         self._links: set[_Link] = set()
         self._gates: dict[Side, asyncio.Event] = {}
@@ -90,12 +91,17 @@ class Proxy:
         """Accept, read and swallow, in both directions: nobody gets an answer, and nobody an error."""
         self._in_loop(lambda: setattr(self, "_blackhole", True))
 
-    def drop_reply(self, count: int = 1) -> None:
-        """Forward requests, but swallow what the server sends next, `count` times, and cut that connection after it.
+    def drop_reply(self, count: int = 1, *, containing: bytes = b"") -> None:
+        """Forward requests, but swallow what the server sends next, `count` times, and cut that connection after it;
+        only what has `containing` in it, as long as the server sends that in one piece.
 
         The server has done what it was asked to do, and the client does not know.
         """
-        self._in_loop(lambda: setattr(self, "_drop_replies", count))
+
+        def change() -> None:
+            self._drop_replies, self._dropped_contain = count, containing
+
+        self._in_loop(change)
 
     def cut_reply_after(self, size: int) -> None:
         """Let `size` more bytes of what the server sends pass, and cut the connection there. Once."""
@@ -227,7 +233,7 @@ class Proxy:
         return passed, end
 
     def _reply(self, data: bytes) -> tuple[bytes, bool]:
-        if self._drop_replies:
+        if self._drop_replies and self._dropped_contain in data:
             self._drop_replies -= 1
             return b"", True
         left = self._reply_bytes_left

@@ -146,6 +146,19 @@ def test_a_dropped_reply_was_asked_for(proxy: Proxy, echo: Echo, client: socket.
     connect(proxy).close()
 
 
+def test_only_the_reply_that_is_meant_is_dropped(proxy: Proxy, echo: Echo, client: socket.socket) -> None:
+    proxy.drop_reply(containing=b"secret")
+    client.sendall(b"plain")
+    assert read(client, 5) == b"plain"
+    client.sendall(b"a secret")
+    assert client.recv(1) == b""
+    assert echo.got == b"helloplaina secret"
+    client = connect(proxy)
+    client.sendall(b"a secret")
+    assert read(client, 8) == b"a secret"
+    client.close()
+
+
 def test_a_reply_is_cut_in_the_middle(proxy: Proxy, echo: Echo, client: socket.socket) -> None:
     proxy.cut_reply_after(7)
     client.sendall(b"1234")

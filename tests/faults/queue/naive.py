@@ -47,7 +47,7 @@ class PlainQueue(BaseChannelLayer):
         self.redis: Any = Redis.from_url(
             hosts[0],
             socket_timeout=patience,
-            retry=Retry(ConstantBackoff(0.01), 3),
+            retry=Retry(ConstantBackoff(0.01), 3, supported_errors=(RedisConnectionError,)),
             retry_on_error=[RedisConnectionError],
         )
         self.name = uuid4().hex

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.queue.ledger import Log
@@ -115,7 +116,7 @@ def child(options: Options) -> int:
 
 
 def main(options: Options) -> None:
-    options.make_layer()
+    import_module("tests.faults.queue.queues")  # before the forks: each would take its time for it
     names = [f"{options.name}-{number}" for number in range(options.copies)]
     answer({name: child(replace(options, name=name)) for name in names})
     for _ in names:
