@@ -61,7 +61,7 @@ class SharedKeys(NamedTuple):
     payloads: bytes
     """Hash: all messages, by id."""
     states: bytes
-    """Hash: by id, how often a message was delivered, when it expires (0: never, it was delivered), when it came."""
+    """Hash: by id, how often a message was delivered, when it expires unless it was (0: never), when it came."""
     delayed: bytes
     """Sorted set: the ids of those that are delivered again later, by when."""
     held: bytes

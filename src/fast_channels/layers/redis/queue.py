@@ -16,7 +16,7 @@ from fast_channels.layers.reader import ChannelReader, PumpedReader
 from fast_channels.layers.redis.config import Hosts
 from fast_channels.layers.redis.connection import packed
 from fast_channels.layers.redis.graveyard import Graveyard
-from fast_channels.layers.redis.hub import GroupOutlet, Hub
+from fast_channels.layers.redis.hub import Hub
 from fast_channels.layers.redis.keys import QueueKeys
 from fast_channels.layers.redis.layer import RedisLayer
 from fast_channels.layers.redis.link import Patience
@@ -24,6 +24,7 @@ from fast_channels.layers.redis.scripts import MEMBERS, run
 from fast_channels.layers.redis.shared import SharedReader
 from fast_channels.layers.redis.stream_inbox import StreamInbox
 from fast_channels.layers.redis.survey import empty, look
+from fast_channels.layers.redis.ways import GroupOutlet
 from fast_channels.layers.redis.wiring import QueueWiring
 from fast_channels.serializers import MsgPackSerializer
 from fast_channels.type_defs import ChannelCapacityDict
@@ -130,7 +131,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
     # Sending and receiving
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
-        outlet = self._here().outlet(channel)
+        outlet = self._here().ways.outlet(channel)
         require_dict(message)
         payload = self._encode(message, outlet.context)
         result = await outlet.outbox.post((*outlet.before, payload), len(payload))
@@ -219,7 +220,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         hub = self._here()
-        outlet = hub.group_outlet(group)
+        outlet = hub.ways.group_outlet(group)
         require_dict(message)
         payload = self._encode(message, outlet.key)
         members = await run(outlet.link, MEMBERS, (outlet.key,))
@@ -243,8 +244,8 @@ class RedisChannelLayer(RedisLayer[Hub]):
         kind, _, name = member.decode().partition(":")
         if kind == "i":
             client, _, epoch = name.partition(":")
-            return hub.to_member(client).post(("", epoch, outlet.head, payload), len(payload))
-        way = hub.outlet(name)
+            return hub.ways.to_inbox(client).post(("", epoch, outlet.head, payload), len(payload))
+        way = hub.ways.outlet(name)
         if self._encrypted:
             payload = self._encode(message, way.context)  # whoever receives there knows the channel alone
         return way.outbox.post((*way.before, payload), len(payload))

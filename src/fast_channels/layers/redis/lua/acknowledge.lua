@@ -2,7 +2,7 @@
 -- Forget messages of a shared channel that were handled, if they are still held by who says so.
 -- KEYS: the channel's payloads, states, held
 -- ARGV: client, ids
--- Returns a letter for each id: 1 done, 0 somebody else has it now, or nobody.
+-- Returns a letter for each id: 1 done, 0 somebody else has it now or will get it, g it is gone.
 local results = {}
 for at = 2, #ARGV do
     if redis.call('HGET', KEYS[3], ARGV[at]) == ARGV[1] then
@@ -11,7 +11,7 @@ for at = 2, #ARGV do
         redis.call('HDEL', KEYS[3], ARGV[at])
         results[#results + 1] = '1'
     else
-        results[#results + 1] = '0'
+        results[#results + 1] = redis.call('HEXISTS', KEYS[1], ARGV[at]) == 1 and '0' or 'g'
     end
 end
 return table.concat(results)

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Keep the lease of a client on a shared channel, and give back what clients hold whose lease is over.
 -- A server that was stopped has let every lease run out. So nobody is robbed by a client that has not renewed its own
--- without a break for a whole lease: in that time, whoever lives has come back.
+-- without a break of half a lease for a whole one: in that time, whoever lives has come back.
 -- KEYS: the channel's ready list, payloads, states, delayed, held, leases, requests, dead letters, their reports
 -- ARGV: client, milliseconds of a lease, most deliveries, most dead letters, address of the wake-up
 -- Returns: how many messages wait, milliseconds until a delayed one is due (-1 for none), how many were given back, how
@@ -11,7 +11,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local client, most = ARGV[1], tonumber(ARGV[3])
 
 local run, ends = string.match(redis.call('HGET', KEYS[6], client) or '', '^(%d+):(%d+)$')
-if not run or tonumber(ends) < now then
+if not run or tonumber(ends) - now < ARGV[2] / 2 then
     run = string.format('%d', now)
 end
 redis.call('HSET', KEYS[6], client, run .. ':' .. string.format('%d', now + ARGV[2]))

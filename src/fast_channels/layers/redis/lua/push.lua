@@ -32,7 +32,8 @@ local function sweep()
     end
     local next_sweep = now + 3600000
     for _, id in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
-        local expires = tonumber(string.match(redis.call('HGET', KEYS[3], id) or '0:1', '^%d+:(%d+)'))
+        local delivered, expires = string.match(redis.call('HGET', KEYS[3], id) or '0:1', '^(%d+):(%d+)')
+        expires = delivered == '0' and tonumber(expires) or 0
         if expires > now then
             next_sweep = math.min(next_sweep, expires)
         elseif expires > 0 then

@@ -10,7 +10,7 @@ local client = ARGV[1]
 
 local lease = redis.call('HGET', KEYS[6], client)
 local run, ends = string.match(lease or '', '^(%d+):(%d+)$')
-if not run or tonumber(ends) < now then
+if not run or tonumber(ends) - now < ARGV[4] / 2 then
     run = string.format('%d', now)
 end
 redis.call('HSET', KEYS[6], client, run .. ':' .. string.format('%d', now + ARGV[4]))
@@ -46,12 +46,12 @@ else
         end
         local state = redis.call('HGET', KEYS[3], id) or ''
         local deliveries, expires, sent = string.match(state, '^(%d+):(%d+):(%d+)$')
-        if deliveries and tonumber(expires) > 0 and tonumber(expires) <= now then
+        if deliveries == '0' and tonumber(expires) > 0 and tonumber(expires) <= now then
             redis.call('HDEL', KEYS[2], id)
             redis.call('HDEL', KEYS[3], id)
             answer[1] = answer[1] + 1
         elseif deliveries then
-            redis.call('HSET', KEYS[3], id, (deliveries + 1) .. ':0:' .. sent)
+            redis.call('HSET', KEYS[3], id, (deliveries + 1) .. ':' .. expires .. ':' .. sent)
             redis.call('HSET', KEYS[5], id, client)
             taken[#taken + 1] = id
             add(id, deliveries + 1)

@@ -1,0 +1,66 @@
+"""The signs of life of one event loop, and whatever else is done beside its work."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fast_channels.exceptions import FastChannelsError
+from fast_channels.layers.redis.wiring import BEAT
+
+__all__ = ["Pulse"]
+
+logger = logging.getLogger("fast_channels.redis")
+
+
+class Pulse:
+    """Calls `beat` once in `BEAT` seconds while it is started, and runs what that begins.
+
+    Args:
+        name: of the task.
+        beat: begins whatever is to be done.
+    """
+
+    def __init__(self, name: str, beat: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._name = name
+        self._beat = beat
+        self._heart: asyncio.Task[None] | None = None
+        self._work: dict[object, asyncio.Task[None]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Pulse {self._name}: {'beating' if self._heart else 'still'}, {len(self._work)} under way>"
+
+    def start(self) -> None:
+        """Beat, from now on. Also again: some programs cancel every task there is."""
+        if self._heart is None or self._heart.done():
+            self._heart = self._loop.create_task(self._keep_beating(), name=f"fast-channels {self._name}")
+
+    def stop(self) -> bool:
+        """Do nothing more. Returns whether it had been started."""
+        heart, self._heart = self._heart, None
+        for task in (*self._work.values(), *([heart] if heart else [])):
+            task.cancel()
+        return heart is not None
+
+    async def _keep_beating(self) -> None:
+        while True:
+            self._beat()
+            await asyncio.sleep(BEAT)
+
+    def begin(self, what: object, work: Coroutine[Any, Any, object]) -> None:
+        """Do it beside everything else, unless it is still being done: a server that is away delays no other."""
+        if what in self._work:
+            work.close()
+            return
+        self._work[what] = self._loop.create_task(self._do(what, work))
+
+    async def _do(self, what: object, work: Coroutine[Any, Any, object]) -> None:
+        try:
+            await work
+        except FastChannelsError as error:
+            logger.debug("%r: %s", what, error)  # the link says what is wrong with its server
+        except Exception:
+            logger.exception("a sign of life of %r failed", what)
+        finally:
+            self._work.pop(what, None)

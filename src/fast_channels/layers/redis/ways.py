@@ -1,0 +1,148 @@
+"""From the name of a channel or a group to where its messages go."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from fast_channels import names
+from fast_channels.layers.redis.link import Link
+from fast_channels.layers.redis.mailroom import pack_head
+from fast_channels.layers.redis.outbox import ANSWER_KEPT, Argument, Outbox
+from fast_channels.layers.redis.scripts import APPEND, PUSH, Script
+from fast_channels.layers.redis.servers import Servers
+from fast_channels.layers.redis.wiring import INBOX_BOUND, QueueWiring
+
+__all__ = ["GroupOutlet", "Outlet", "Ways"]
+
+OUTLETS: Final = 10_000
+"""Names whose way is remembered; then those are forgotten that nothing is on its way to."""
+
+
+class Outlet(NamedTuple):
+    """The way to a channel."""
+
+    outbox: Outbox
+    before: tuple[Argument, ...]
+    """What stands before the payload."""
+    context: bytes
+    """What a message is encrypted for."""
+    capacity: int
+
+
+class GroupOutlet(NamedTuple):
+    """The way to a group."""
+
+    link: Link
+    key: bytes
+    """Of its members; and what a message is encrypted for."""
+    head: bytes
+
+
+class Ways:
+    """The outboxes of one event loop, and which channel or group uses which.
+
+    Args:
+        client: whose batches the servers recognise when they come again.
+    """
+
+    def __init__(self, client: str, wiring: QueueWiring, servers: Servers) -> None:
+        self._client = client
+        self._wiring = wiring
+        self._servers = servers
+        self._outboxes: dict[str, Outbox] = {}
+        self._outlets: dict[str, Outlet] = {}
+        self._group_outlets: dict[str, GroupOutlet] = {}
+        self._numbers = itertools.count(1)
+
+    def __repr__(self) -> str:
+        return f"<Ways of {self._client}: {len(self._outboxes)} outboxes>"
+
+    def outlet(self, channel: str) -> Outlet:
+        """Where messages for `channel` go.
+
+        Raises:
+            InvalidNameError: that is no channel's name.
+        """
+        outlet = self._outlets.get(channel) if isinstance(channel, str) else None
+        return outlet or self._new_outlet(channel)
+
+    def _new_outlet(self, channel: str) -> Outlet:
+        names.check_channel_name(channel)
+        wiring = self._wiring
+        capacity, context = wiring.get_capacity(channel), wiring.keys.channel_context(channel)
+        if names.is_specific(channel):
+            before: tuple[Argument, ...] = (capacity, channel, pack_head("d", wiring.expiry, channel))
+            outlet = Outlet(self.to_inbox(names.client_of(channel)), before, context, capacity)
+        else:
+            outlet = Outlet(self._to_shared(channel), (capacity, wiring.expiry), context, capacity)
+        if len(self._outlets) >= OUTLETS:
+            self._outlets.clear()
+        self._outlets[channel] = outlet
+        return outlet
+
+    def group_outlet(self, group: str) -> GroupOutlet:
+        """Where messages for `group` go.
+
+        Raises:
+            InvalidNameError: that is no group's name.
+        """
+        outlet = self._group_outlets.get(group) if isinstance(group, str) else None
+        if outlet is None:
+            names.check_group_name(group)
+            key = self._wiring.keys.group(group)
+            outlet = GroupOutlet(self._servers.link_to(key), key, pack_head("g", self._wiring.expiry, group))
+            if len(self._group_outlets) >= OUTLETS:
+                self._group_outlets.clear()
+            self._group_outlets[group] = outlet
+        return outlet
+
+    def to_inbox(self, client: str) -> Outbox:
+        """The outbox to the inbox of a client."""
+        outbox = self._outboxes.get(f"i{client}")
+        if outbox is None:
+            keys = self._wiring.keys.inbox(client)
+            answered = self._wiring.keys.answered(keys.meta, self._client)
+            outbox = self._new_outbox(f"i{client}", APPEND, (*keys[:4], answered), (INBOX_BOUND, ANSWER_KEPT))
+        return outbox
+
+    def _to_shared(self, channel: str) -> Outbox:
+        outbox = self._outboxes.get(f"c{channel}")
+        if outbox is None:
+            keys = self._wiring.keys.shared(channel)
+            answered = self._wiring.keys.answered(keys.ready, self._client)
+            outbox = self._new_outbox(
+                f"c{channel}",
+                PUSH,
+                (keys.ready, keys.payloads, keys.states, keys.delayed, keys.marks, answered),
+                (ANSWER_KEPT, self._wiring.keys.wake(channel)),
+                self._without_expired,
+            )
+        return outbox
+
+    def _new_outbox(
+        self,
+        name: str,
+        script: Script,
+        keys: Sequence[bytes],
+        before: Sequence[Argument],
+        results: Callable[[bytes], str] = bytes.decode,
+    ) -> Outbox:
+        if len(self._outboxes) >= OUTLETS:
+            self._outboxes = {name: outbox for name, outbox in self._outboxes.items() if not outbox.idle}
+            self._outlets.clear()
+        link = self._servers.link_to(keys[0])
+        outbox = Outbox(link, self._wiring.patience, script, keys, before, self._numbers, results)
+        self._outboxes[name] = outbox
+        return outbox
+
+    def _without_expired(self, answer: bytes) -> str:
+        expired, _, results = answer.decode().partition(":")
+        if expired != "0":
+            self._wiring.counters.drop("expired", int(expired))
+        return results
+
+    def clear(self) -> None:
+        """Forget all ways: their connections are gone."""
+        self._outboxes.clear()
+        self._outlets.clear()
+        self._group_outlets.clear()
