@@ -6,6 +6,7 @@ import os
 import traceback
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fast_channels import names
@@ -282,7 +283,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
         names.check_channel_name(channel)
         hub = self._here()
         if not names.is_specific(channel):
-            return SharedReader(hub.shared_channel(channel), self._counters)
+            return SharedReader(partial(hub.shared_channel, channel), self._counters)
         inbox = hub.inbox_of(channel)
         mailbox = inbox.local.mailboxes.get(channel) if inbox is not None else None
         return mailbox if mailbox is not None else PumpedReader(lambda: self.receive(channel))

@@ -1,6 +1,7 @@
 """A shared channel of the queue, as one event loop receives on it: taking, holding, acknowledging, giving back."""
 
 import asyncio
+import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -35,6 +36,9 @@ LONGEST_DELAY: Final = 60.0
 
 
 Result = TypeVar("Result")
+
+_requests = itertools.count(1)
+"""Numbers requests for messages: none comes twice in a process, whichever object of a channel asks."""
 
 
 class Held:
@@ -82,7 +86,6 @@ class SharedChannel:
         self._returning: set[asyncio.Task[None]] = set()  # what is given back unused comes before what is taken next
         self._asked_at = 0.0  # when somebody asked for a message last
         self._held: set[Held] = set()
-        self._request = 0
         self._signal = asyncio.Event()  # receivers, or messages
         self._taker: asyncio.Task[None] | None = None
         self._work: set[asyncio.Task[Any]] = set()
@@ -307,10 +310,10 @@ class SharedChannel:
     async def _take(self) -> float:
         """Take messages for who waits; the seconds after which to look again, if nobody wakes them."""
         keys = self.keys
-        self._request += 1
+        request = next(_requests)
         count = min(len(self._receivers), AT_ONCE)
         taking = (keys.ready, keys.payloads, keys.states, keys.delayed, keys.held, keys.leases, keys.requests)
-        arguments = (self._client, self._request, count, LEASE)
+        arguments = (self._client, request, count, LEASE)
         self._is_taking = True
         try:
             expired, due, *found = await self._answer(lambda: run(self._link, TAKE, taking, *arguments))
@@ -393,8 +396,8 @@ class SharedChannel:
 class SharedReader(PumpedReader):
     """Reads a shared channel ahead by one message, which it gives back if it is closed meanwhile."""
 
-    def __init__(self, shared: SharedChannel, counters: Counters) -> None:
-        super().__init__(shared.receive)
+    def __init__(self, shared: Callable[[], SharedChannel], counters: Counters) -> None:
+        super().__init__(lambda: shared().receive())
         self._shared = shared
         self._counters = counters
 
@@ -408,4 +411,4 @@ class SharedReader(PumpedReader):
     def close(self) -> None:
         super().close()
         for held in self.unread():
-            self._shared.keep_for_next(held)
+            self._shared().keep_for_next(held)
