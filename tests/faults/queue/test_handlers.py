@@ -60,7 +60,7 @@ async def test_twin_a_message_that_goes_back_at_once_stands_in_the_way_of_all(
 # One is slow
 
 
-async def test_a_slow_handler_keeps_its_message_and_holds_nobody_up(scene: Scene) -> None:
+async def hold_nobody_up(server: ServerProcess, scene: Scene) -> None:
     sender = scene.sender()
     scene.work("slow", how="slow")
     await sender.send("jobs", seconds=2)
@@ -73,6 +73,10 @@ async def test_a_slow_handler_keeps_its_message_and_holds_nobody_up(scene: Scene
     assert verdict.once_in_order() == []
     latest = max(line.at for line in scene.ledger.lines("end") if line.by != "slow")
     assert latest < scene.ledger.lines("end")[-1].at, "the slow one was the last"
+
+
+async def test_a_slow_handler_keeps_its_message_and_holds_nobody_up(everywhere: Everywhere) -> None:
+    await everywhere(hold_nobody_up)
 
 
 async def take_long(server: ServerProcess, scene: Scene) -> None:

@@ -9,6 +9,7 @@ import pytest
 from redis import Redis
 
 from fast_channels.testing.server import ServerProcess
+from tests.faults.queue.conftest import Everywhere
 from tests.faults.queue.scene import Scene, eventually
 from tests.faults.queue.weakened import weaken
 from tests.faults.traffic import every
@@ -29,8 +30,8 @@ SHARED, SPECIFIC = "jobs", "specific"
 # The reply of a send
 
 
-async def cut_replies_of_sends(server: ServerProcess, scene: Scene, to: str, times: int = 20) -> None:
-    """Each message is sent while something cuts replies, to a shared channel or to one that somebody owns."""
+async def cut_replies_of_sends(server: ServerProcess, scene: Scene, to: str, times: int = 12) -> None:
+    """Messages are sent while something cuts replies, to a shared channel or to one that somebody owns."""
     if to == SHARED:
         scene.work()
     channel = SHARED if to == SHARED else await scene.own()
@@ -48,10 +49,13 @@ async def cut_replies_of_sends(server: ServerProcess, scene: Scene, to: str, tim
 
 
 @pytest.mark.parametrize("to", [SHARED, SPECIFIC])
-async def test_a_send_whose_reply_is_cut_is_stored_once(server: ServerProcess, scene: Scene, to: str) -> None:
-    await cut_replies_of_sends(server, scene, to)
-    assert scene.ledger.count("acknowledged") == 22
-    assert scene.judge().once_in_order() == []
+async def test_a_send_whose_reply_is_cut_is_stored_once(everywhere: Everywhere, to: str) -> None:
+    async def scenario(server: ServerProcess, scene: Scene) -> None:
+        await cut_replies_of_sends(server, scene, to)
+        assert scene.ledger.count("acknowledged") == 14
+        assert scene.judge().once_in_order() == []
+
+    await everywhere(scenario)
 
 
 @on_valkey
@@ -101,9 +105,12 @@ async def cut_replies_of_reads(server: ServerProcess, scene: Scene, to: str, *, 
 
 
 @pytest.mark.parametrize("to", [SHARED, SPECIFIC])
-async def test_a_read_whose_reply_is_cut_is_read_again(server: ServerProcess, scene: Scene, to: str) -> None:
-    await cut_replies_of_reads(server, scene, to)
-    assert scene.judge().once_in_order() == []
+async def test_a_read_whose_reply_is_cut_is_read_again(everywhere: Everywhere, to: str) -> None:
+    async def scenario(server: ServerProcess, scene: Scene) -> None:
+        await cut_replies_of_reads(server, scene, to)
+        assert scene.judge().once_in_order() == []
+
+    await everywhere(scenario)
 
 
 @on_valkey
@@ -111,7 +118,7 @@ async def test_twin_a_request_that_the_server_does_not_remember_loses_its_answer
     server: ServerProcess, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weaken(["a request that comes again gets something else"], monkeypatch)
-    scene.settle = 5.0
+    scene.settle = 2.0
     await cut_replies_of_reads(server, scene, SHARED)
     assert scene.judge().broken()
 
@@ -147,10 +154,13 @@ async def kill_connections(server: ServerProcess, scene: Scene, seconds: float) 
     await scene.all_handled()
 
 
-async def test_connections_that_are_killed_ten_times_a_second(server: ServerProcess, scene: Scene) -> None:
-    await kill_connections(server, scene, 3)
-    assert scene.judge().once_in_order() == []
-    assert scene.ledger.count("acknowledged") > 100
+async def test_connections_that_are_killed_ten_times_a_second(everywhere: Everywhere) -> None:
+    async def scenario(server: ServerProcess, scene: Scene) -> None:
+        await kill_connections(server, scene, 3)
+        assert scene.judge().once_in_order() == []
+        assert scene.ledger.count("acknowledged") > 100
+
+    await everywhere(scenario)
 
 
 @on_valkey

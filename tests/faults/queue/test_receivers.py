@@ -20,6 +20,9 @@ on_valkey = pytest.mark.parametrize("kind", ["valkey9"])
 
 TIMES = 1000
 
+BURST = 5
+"""Messages at once, so that more than one receiver is needed for a moment."""
+
 Receive = Callable[[BaseChannelLayer, str], Coroutine[Any, Any, Any]]
 
 
@@ -27,11 +30,16 @@ async def receive(layer: BaseChannelLayer, channel: str) -> Any:
     return await layer.receive(channel)
 
 
-async def take_and_tarry(layer: BaseChannelLayer, channel: str) -> Any:
+async def take_and_tarry(layer: BaseChannelLayer, channel: str, seconds: float = 0.002) -> Any:
     """The protection off: a message is out of its channel before the wait is over."""
     message = await layer.receive(channel)
-    await asyncio.sleep(0.002)
+    await asyncio.sleep(seconds)
     return message
+
+
+async def take_and_never_return(layer: BaseChannelLayer, channel: str) -> Any:
+    """The same, longer than any visitor stays."""
+    return await take_and_tarry(layer, channel, 0.03)
 
 
 async def give_up_a_thousand_times(scene: Scene, to: str, receive: Receive = receive) -> None:
@@ -94,9 +102,9 @@ async def come_and_go(scene: Scene, to: str, receive: Receive = receive, message
 
     async with every(0.003, lambda: visits.add(asyncio.create_task(visit(len(visits))))):
         await eventually(lambda: len(visits) > 10)
-        for _ in range(messages):
-            await sender.send(channel)
-            await asyncio.sleep(0.001)
+        for _ in range(messages // BURST):
+            await asyncio.gather(*(sender.send(channel) for _ in range(BURST)))
+            await asyncio.sleep(0.003)
     await asyncio.gather(*visits)
     await scene.all_handled()
     return len(visits)
@@ -106,13 +114,15 @@ async def come_and_go(scene: Scene, to: str, receive: Receive = receive, message
 async def test_one_who_stays_loses_nothing_while_others_come_and_go(scene: Scene, to: str) -> None:
     assert await come_and_go(scene, to) > 100
     assert scene.judge().once_in_order() == []
+    receivers = {line.by for line in scene.ledger.lines("end")}
+    assert (len(receivers) > 1) == (to == "shared"), "visitors of a shared channel take their part"
     assert scene.ledger.count("acknowledged") == 1500
 
 
 @on_valkey
 async def test_twin_whoever_leaves_with_a_message_in_hand_takes_it_along(scene: Scene) -> None:
     scene.settle = 2.0
-    await come_and_go(scene, "shared", take_and_tarry)
+    await come_and_go(scene, "shared", take_and_never_return, messages=500)
     assert any("lost" in complaint for complaint in scene.judge().broken())
 
 

@@ -85,12 +85,13 @@ async def pause_writes(server: ServerProcess, scene: Scene, **options: Any) -> N
     await scene.all_handled()
 
 
-async def test_writes_that_are_paused_for_3_seconds_are_late_and_that_is_all(
-    server: ServerProcess, scene: Scene
-) -> None:
-    await pause_writes(server, scene)
-    assert scene.ledger.count("unknown", "unreachable", "refused") == 0
-    assert scene.judge().once_in_order() == []
+async def test_writes_that_are_paused_for_3_seconds_are_late_and_that_is_all(everywhere: Everywhere) -> None:
+    async def scenario(server: ServerProcess, scene: Scene) -> None:
+        await pause_writes(server, scene)
+        assert scene.ledger.count("unknown", "unreachable", "refused") == 0
+        assert scene.judge().once_in_order() == []
+
+    await everywhere(scenario)
 
 
 @on_valkey
