@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
@@ -10,10 +11,12 @@ from typing import Any, Final, TypeVar
 from fast_channels.exceptions import ChannelReleased, FastChannelsError, ServerRefused
 from fast_channels.layers.mailbox import SKIPPED, Counters
 from fast_channels.layers.reader import EMPTY, PumpedReader
+from fast_channels.layers.redis.held import TRY_AGAIN, Held, Holdings, patiently
 from fast_channels.layers.redis.link import Link
-from fast_channels.layers.redis.scripts import ACKNOWLEDGE, GIVE_BACK, KEEP, TAKE, run
+from fast_channels.layers.redis.outbox import PASSING
+from fast_channels.layers.redis.scripts import TAKE, run
 from fast_channels.layers.redis.subscriptions import Subscriptions
-from fast_channels.layers.redis.wiring import DEAD_LETTERS, LEASE, QueueWiring
+from fast_channels.layers.redis.wiring import LEASE, QueueWiring
 
 __all__ = ["Held", "SharedChannel", "SharedReader"]
 
@@ -28,12 +31,8 @@ KEPT_FOR: Final = 0.1
 IDLE: Final = 10.0
 """Seconds without receivers after which wake-ups are not listened to any more."""
 
-TRY_AGAIN: Final = 0.5
-"""Seconds until what the server refused is tried again."""
-
-LONGEST_DELAY: Final = 60.0
-"""Seconds before a redelivery, at most."""
-
+WAITED_OUT: Final = (*PASSING, "MISCONF", "OOM")
+"""Refusals that end by themselves, or by whoever looks after the server: who receives waits."""
 
 Result = TypeVar("Result")
 
@@ -41,30 +40,12 @@ _requests = itertools.count(1)
 """Numbers requests for messages: none comes twice in a process, whichever object of a channel asks."""
 
 
-class Held:
-    """A message of a shared channel that this process holds."""
-
-    __slots__ = ("acknowledged", "deliveries", "id", "message", "payload")
-
-    def __init__(self, id: bytes, deliveries: int, payload: bytes, message: Any) -> None:
-        self.id = id
-        self.deliveries = deliveries
-        """How often it was delivered, with this time."""
-        self.payload = payload
-        self.message = message
-        self.acknowledged: asyncio.Task[bool] | None = None
-        """The acknowledgement, once it is under way; its result is whether the message was still ours."""
-
-    def __repr__(self) -> str:
-        return f"<Held {self.id.decode()}, delivery {self.deliveries}>"
-
-
 class SharedChannel:
     """The receivers of one shared channel in one event loop.
 
     Messages are taken only for receivers that wait, by one request at a time, which is repeated with its number if its
-    answer is lost. What a receiver gets stays held on the server, under the lease of this client, until it is
-    acknowledged or given back.
+    answer is lost. What a receiver gets stays held on the server, under a lease, until it is acknowledged or given
+    back.
     """
 
     def __init__(
@@ -72,7 +53,7 @@ class SharedChannel:
     ) -> None:
         self.channel = channel
         self.keys = wiring.keys.shared(channel)
-        self._client = client
+        self._holdings = Holdings(channel, client, wiring, link)
         self._wiring = wiring
         self._counters = wiring.counters
         self._link = link
@@ -85,24 +66,29 @@ class SharedChannel:
         self._spare_timer: asyncio.TimerHandle | None = None
         self._returning: set[asyncio.Task[None]] = set()  # what is given back unused comes before what is taken next
         self._asked_at = 0.0  # when somebody asked for a message last
-        self._held: set[Held] = set()
         self._signal = asyncio.Event()  # receivers, or messages
         self._taker: asyncio.Task[None] | None = None
         self._work: set[asyncio.Task[Any]] = set()
-        self._is_taking = False
+        self._taking: asyncio.Future[None] | None = None  # until what is taken now has arrived
+        self._request = 0
+        self._is_answered = True  # the last request
+        self._is_refused = False  # for now
+        self._end: type[ChannelReleased] | None = None
 
     def __repr__(self) -> str:
-        return f"<SharedChannel {self.channel!r}: {len(self._receivers)} waiting, {len(self._held)} held>"
+        return f"<SharedChannel {self.channel!r}: {len(self._receivers)} waiting, {len(self._holdings.held)} held>"
 
     @property
     def needs_lease(self) -> bool:
         """Whether something is held, or waited for."""
-        return bool(self._held or self._receivers)
+        return bool(self._holdings.held or self._receivers)
 
     # Receiving
 
     async def hold(self) -> Held:
         """The next message; it stays held until `acknowledge` or `give_back`."""
+        if self._end is not None:
+            raise self._end(self.channel)
         self._asked_at = self._loop.time()
         if self._spare and not self._receivers:
             return self._spare.popleft()
@@ -110,13 +96,16 @@ class SharedChannel:
         self._receivers.append(receiver)
         self._serve()
         try:
-            return await receiver
+            held = await receiver
         except BaseException:
             if receiver.done() and not receiver.cancelled() and receiver.exception() is None:
                 self.keep_for_next(receiver.result())
             elif receiver in self._receivers:
                 self._receivers.remove(receiver)
             raise
+        if self._end is not None:  # which gave it back
+            raise self._end(self.channel)
+        return held
 
     async def deliver(self) -> Held:
         """The next message, held for a handler."""
@@ -130,7 +119,7 @@ class SharedChannel:
         while True:
             held = await self.hold()
             if held.acknowledged is None:
-                held.acknowledged = self._start(self._acknowledge(held))
+                held.acknowledged = self._start(self._holdings.acknowledge(held))
             if await self._is_acknowledged(held):
                 return held
 
@@ -144,11 +133,17 @@ class SharedChannel:
         except BaseException:
             self.keep_for_next(held)
             raise
+        if acknowledged.cancelled():  # the channel was closed, and its server is away
+            raise (self._end or ChannelReleased)(self.channel)
         return acknowledged.result()
 
     def keep_for_next(self, held: Held) -> None:
         """Its receiver was cancelled: keep it for the next one, and give it back if there is none soon."""
-        self._spare.appendleft(held)
+        if self._end is not None:
+            if held.acknowledged is not None:  # else it was given back when the channel was closed
+                _ = self._start(self._give_back_unused(held))
+            return
+        insort(self._spare, held, key=lambda spare: spare.place)
         self._hand_out()
         self._expect_receiver()
 
@@ -158,7 +153,7 @@ class SharedChannel:
 
     def _give_back_spare_if_unwanted(self) -> None:
         self._spare_timer = None
-        if self._is_taking or self._loop.time() - self._asked_at < KEPT_FOR:
+        if self._taking or self._loop.time() - self._asked_at < KEPT_FOR:
             self._expect_receiver()  # receivers come and go: what is kept comes before what they are taken
         else:
             self._give_back_spare()
@@ -171,7 +166,7 @@ class SharedChannel:
 
     async def _give_back_unused(self, held: Held) -> None:
         if held.acknowledged is None or await held.acknowledged:
-            await self.give_back(held)
+            await self._holdings.give_back(held)
 
     def _hand_out(self) -> None:
         while self._spare and self._receivers:
@@ -187,19 +182,10 @@ class SharedChannel:
         Waits for the server as long as it takes.
         """
         if held.acknowledged is None:
-            held.acknowledged = self._start(self._acknowledge(held))
+            if held not in self._holdings.held:
+                return False  # it was given back when the channel was closed
+            held.acknowledged = self._start(self._holdings.acknowledge(held))
         return await asyncio.shield(held.acknowledged)
-
-    async def _acknowledge(self, held: Held) -> bool:
-        keys = (self.keys.payloads, self.keys.states, self.keys.held)
-        result = await self._insist(lambda: run(self._link, ACKNOWLEDGE, keys, self._client, held.id))
-        self._held.discard(held)
-        if result != b"1":
-            logger.warning(
-                "a message of channel %s was delivered again while it was handled here: its lease was over",
-                self.channel,
-            )
-        return bool(result == b"1")
 
     async def give_back(self, held: Held, reason: str = "", error: str = "") -> None:
         """Give the message back to the head of the channel.
@@ -207,62 +193,8 @@ class SharedChannel:
         Without `reason`, it does not count as delivered, and comes at once. With `max_deliveries` it comes after a
         delay that grows, until it was delivered too often; with `undecodable` it is a dead letter now.
         """
-        await asyncio.shield(self._start(self._insist(lambda: self._give_back(held, reason, error))))
-
-    async def _give_back(self, held: Held, reason: str = "", error: str = "") -> None:
-        keys = self.keys
-        restore = b"" if held.acknowledged is None else held.payload  # acknowledged for a receiver that was cancelled
-        most = {"": 0, "max_deliveries": self._wiring.max_deliveries}.get(reason, 1)
-        delay = min(LONGEST_DELAY, self._wiring.retry_delay * 2 ** min(held.deliveries - 1, 30)) if reason else 0.0
-        result = await run(
-            self._link,
-            GIVE_BACK,
-            (keys.ready, keys.payloads, keys.states, keys.delayed, keys.held, keys.dead, keys.reports),
-            *(
-                self._client,
-                held.id,
-                round(delay * 1000),
-                most,
-                DEAD_LETTERS,
-                reason,
-                error,
-                self._wake_address,
-                restore,
-            ),
-        )
-        self._held.discard(held)
-        if result == b"d":
-            self._counters.dead_lettered += 1
-            logger.error(
-                "a message of channel %s is a dead letter after %d deliveries (%s): %s",
-                *(self.channel, held.deliveries, reason, error),
-            )
-
-    async def _insist(self, act: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-        """Do it until the server has answered: what is held stays ours, and nothing is lost by waiting."""
-        complained = False
-        while True:
-            try:
-                return await self._answer(act)
-            except ServerRefused as error:
-                if not complained:
-                    complained = True
-                    logger.warning("channel %s: %s; trying again", self.channel, error)
-                await asyncio.sleep(TRY_AGAIN)
-
-    async def _answer(self, act: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-        """What the server answers, however long that takes.
-
-        Raises:
-            ServerRefused: it does not do it.
-        """
-        while True:
-            try:
-                return await act()
-            except ServerRefused:
-                raise
-            except FastChannelsError:
-                await asyncio.sleep(0)  # the link waits for its server: once more
+        if held in self._holdings.held or held.acknowledged is not None:
+            await asyncio.shield(self._start(self._holdings.give_back(held, reason, error)))
 
     def _start(self, work: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
         """Do something to its end, whatever happens to who asked for it."""
@@ -304,24 +236,22 @@ class SharedChannel:
             async with asyncio.timeout(seconds):
                 await self._signal.wait()
         except TimeoutError:
-            return False
+            return self._signal.is_set()  # both may have come at once
         return True
 
     async def _take(self) -> float:
         """Take messages for who waits; the seconds after which to look again, if nobody wakes them."""
-        keys = self.keys
-        request = next(_requests)
         count = min(len(self._receivers), AT_ONCE)
-        taking = (keys.ready, keys.payloads, keys.states, keys.delayed, keys.held, keys.leases, keys.requests)
-        arguments = (self._client, request, count, LEASE)
-        self._is_taking = True
+        self._taking = taking = self._loop.create_future()
         try:
-            expired, due, *found = await self._answer(lambda: run(self._link, TAKE, taking, *arguments))
+            expired, due, *found = await self._ask(count)
         except ServerRefused as error:
-            self._refuse(error)
+            self._refused(error)
             return TRY_AGAIN
         finally:
-            self._is_taking = False
+            self._taking = None
+            taking.set_result(None)
+        self._is_answered, self._is_refused = True, False
         if expired:
             self._counters.drop("expired", expired)
         for at in range(0, len(found), 3):
@@ -330,17 +260,33 @@ class SharedChannel:
         self._expect_receiver()
         return 0.0 if len(found) == 3 * count else IDLE if due < 0 else due / 1000 + 0.001
 
+    async def _ask(self, count: int) -> Any:
+        """Request messages; again, if the answer to the last request was not waited for: it may have brought some."""
+        if self._is_answered:
+            self._request, self._is_answered = next(_requests), False
+        keys = self.keys
+        taking = (keys.ready, keys.payloads, keys.states, keys.delayed, keys.held, keys.leases, keys.requests)
+        arguments = (self._holdings.name, self._request, count, LEASE)
+        return await patiently(lambda: run(self._link, TAKE, taking, *arguments))
+
     def _take_in(self, id: bytes, deliveries: int, payload: bytes | None) -> None:
         payload = payload or b""
         held = Held(id, deliveries, payload, self._wiring.decode(payload, self._context))
-        self._held.add(held)
+        self._holdings.held.add(held)
         if held.message is SKIPPED:
             _ = self._start(self.give_back(held, "undecodable", "it cannot be read: has its sender other keys?"))
             return
         self._counters.redelivered += deliveries > 1
         self._spare.append(held)
 
-    def _refuse(self, error: Exception) -> None:
+    def _refused(self, error: ServerRefused) -> None:
+        if not error.answer.startswith(WAITED_OUT):
+            self._tell(error)
+        elif not self._is_refused:
+            self._is_refused = True
+            logger.warning("channel %s: %s; trying again", self.channel, error)
+
+    def _tell(self, error: Exception) -> None:
         """Tell who waits."""
         while self._receivers:
             receiver = self._receivers.popleft()
@@ -356,36 +302,44 @@ class SharedChannel:
         Raises:
             FastChannelsError: the server could not be told.
         """
-        arguments = (self._client, LEASE, self._wiring.max_deliveries, DEAD_LETTERS, self._wake_address)
-        waiting, _, given_back, dead, *holders = await run(self._link, KEEP, self.keys[:9], *arguments)
-        if holders:
-            names = ", ".join(holder.decode() for holder in holders)
-            logger.warning(
-                "channel %s: %d messages that dead workers held are given back, %d are dead letters now (%s)",
-                *(self.channel, given_back, dead, names),
-            )
-            self._counters.dead_lettered += dead
-        if waiting and self._receivers:
-            self._signal.set()
+        waiting = await self._holdings.keep()
+        if self._receivers and (waiting or self._taker is None or self._taker.done()):
+            self._serve()  # also again: some programs cancel every task there is
 
     def look_again(self) -> None:
         """The server may have woken receivers while nobody listened."""
         self._signal.set()
 
     async def close(self, reason: type[ChannelReleased]) -> None:
-        """Tell who waits that it is over, and give back what nobody has got yet."""
-        self._refuse(reason(self.channel))
+        """Tell who waits that it is over, and give back all that is held: nobody keeps its lease from now on."""
+        self._end = reason
+        self._tell(reason(self.channel))
+        if self._taking is not None:
+            await asyncio.wait({self._taking}, timeout=1)
         if self._taker is not None:
-            await asyncio.wait({self._taker}, timeout=1 if self._is_taking else 0)  # what is taken now is given back
             self._taker.cancel()
         if self._spare_timer is not None:
             self._spare_timer.cancel()
-        self._give_back_spare()
-        if self._work:
-            _, pending = await asyncio.wait(self._work, timeout=1)
-            for task in pending:
-                task.cancel()
+        self._give_back_all()
+        await self._finish()
+        self._holdings.held.clear()
         self._subscriptions().unsubscribe(self._wake_address)
+
+    async def _finish(self) -> None:
+        """Wait for the server, if it answers soon."""
+        try:
+            async with asyncio.timeout(1):
+                while self._work:
+                    await asyncio.wait(self._work)
+        except TimeoutError:
+            for task in tuple(self._work):
+                task.cancel()
+
+    def _give_back_all(self) -> None:
+        """What was taken last first, so that the order stays."""
+        handled = [held for held in self._holdings.held if held.acknowledged is None and held not in self._spare]
+        self._spare = deque(sorted((*self._spare, *handled), key=lambda held: held.place))
+        self._give_back_spare()
 
     @property
     def is_unused(self) -> bool:

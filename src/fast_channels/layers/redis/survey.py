@@ -66,7 +66,8 @@ async def look(hub: Hub, keys: QueueKeys) -> dict[str, Any]:
 
 async def _shared(link: Link, keys: QueueKeys, name: str, now: float) -> dict[str, Any]:
     shared = keys.shared(name)
-    holders = Counter(holder.decode() for holder in _flat(await link.call(b"HGETALL", shared.held)).values())
+    held = _flat(await link.call(b"HGETALL", shared.held))
+    holders = Counter(holder.decode().partition(":")[0] for holder in held.values())  # by client
     first = await link.call(b"LINDEX", shared.ready, 0)
     state = await link.call(b"HGET", shared.states, first) if first is not None else None
     return {
