@@ -44,7 +44,7 @@ class Proxy:
         self._blackhole = False
         self._closed = False
         self._drop_replies = 0
-        self._dropped_contain = b""
+        self._is_dropped: Callable[[bytes], bool] = bool
         self._reply_bytes_left: int | None = None
         self._links: set[_Link] = set()
         self._gates: dict[Side, asyncio.Event] = {}
@@ -91,15 +91,16 @@ class Proxy:
         """Accept, read and swallow, in both directions: nobody gets an answer, and nobody an error."""
         self._in_loop(lambda: setattr(self, "_blackhole", True))
 
-    def drop_reply(self, count: int = 1, *, containing: bytes = b"") -> None:
-        """Forward requests, but swallow what the server sends next, `count` times, and cut that connection after it;
-        only what has `containing` in it, as long as the server sends that in one piece.
+    def drop_reply(self, count: int = 1, which: Callable[[bytes], bool] = bool) -> None:
+        """Forward requests, but swallow what the server sends next, `count` times, and cut that connection after it.
+
+        With `which`, only pieces of at most 4096 bytes for which that is true.
 
         The server has done what it was asked to do, and the client does not know.
         """
 
         def change() -> None:
-            self._drop_replies, self._dropped_contain = count, containing
+            self._drop_replies, self._is_dropped = count, which
 
         self._in_loop(change)
 
@@ -233,7 +234,7 @@ class Proxy:
         return passed, end
 
     def _reply(self, data: bytes) -> tuple[bytes, bool]:
-        if self._drop_replies and self._dropped_contain in data:
+        if self._drop_replies and self._is_dropped(data):
             self._drop_replies -= 1
             return b"", True
         left = self._reply_bytes_left

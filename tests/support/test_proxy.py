@@ -147,7 +147,7 @@ def test_a_dropped_reply_was_asked_for(proxy: Proxy, echo: Echo, client: socket.
 
 
 def test_only_the_reply_that_is_meant_is_dropped(proxy: Proxy, echo: Echo, client: socket.socket) -> None:
-    proxy.drop_reply(containing=b"secret")
+    proxy.drop_reply(which=lambda reply: b"secret" in reply)
     client.sendall(b"plain")
     assert read(client, 5) == b"plain"
     client.sendall(b"a secret")
