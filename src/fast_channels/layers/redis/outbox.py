@@ -36,6 +36,8 @@ class _Post(NamedTuple):
     arguments: Sequence[Argument]
     size: int
     result: "asyncio.Future[str]"
+    since: float
+    """When it was posted, on the loop's clock."""
 
 
 class Outbox:
@@ -56,7 +58,6 @@ class Outbox:
 
     __slots__ = (
         "_arguments",
-        "_attempt",
         "_batch",
         "_deadline",
         "_keys",
@@ -66,9 +67,11 @@ class Outbox:
         "_numbers",
         "_patience",
         "_posts",
+        "_reply",
         "_results",
         "_script",
         "_sent",
+        "_waiting_bytes",
     )
 
     def __init__(
@@ -90,10 +93,11 @@ class Outbox:
         self._numbers = numbers
         self._results = results
         self._posts: deque[_Post] = deque()
+        self._waiting_bytes = 0  # of the posts
         self._batch: list[_Post] = []  # what is on its way
         self._number = 0
-        self._attempt = 0  # tells the reply to the last attempt from late ones
-        self._sent = False  # whether the batch may have arrived
+        self._reply: asyncio.Future[Any] | None = None  # to the attempt that is under way
+        self._sent = False  # whether an attempt before that may have arrived
         self._deadline: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -107,28 +111,44 @@ class Outbox:
     def post(self, arguments: Sequence[Argument], size: int) -> "asyncio.Future[str]":
         """Send a message; the future resolves with the letter that the script has for it.
 
-        It fails with ServerUnreachable (nothing was sent), OutcomeUnknown, or ServerRefused (nothing was stored).
-        """
-        if len(self._posts) >= self._patience.commands:
-            self._forget_cancelled()
-        if len(self._posts) >= self._patience.commands:
-            raise ServerUnreachable(self._link.label, 0.0, f"{len(self._posts)} messages wait for it already")
-        post = _Post(arguments, size, self._loop.create_future())
-        if self.idle:
-            self._link.before_write(self._next)
-        self._posts.append(post)
-        return post.result
+        It fails with ServerUnreachable (nothing was sent), OutcomeUnknown, or ServerRefused (nothing was stored). While
+        its server is away, that takes `patience.send` seconds, or up to twice as long behind others.
 
-    def _forget_cancelled(self) -> None:
-        self._posts = deque(post for post in self._posts if not post.result.done())
+        Raises:
+            ServerUnreachable: too much waits already.
+        """
+        posts, patience = self._posts, self._patience
+        if len(posts) >= patience.commands or self._waiting_bytes > patience.bytes:
+            self._make_room()
+        result: asyncio.Future[str] = self._loop.create_future()
+        if not posts and not self._batch:
+            self._link.before_write(self._next)
+        posts.append(_Post(arguments, size, result, self._loop.time()))
+        self._waiting_bytes += size
+        return result
+
+    def _make_room(self) -> None:
+        """Forget posts whose senders were cancelled; there must be some."""
+        posts, patience = self._posts, self._patience
+        for _ in range(len(posts)):
+            post = posts.popleft()
+            if post.result.done():
+                self._waiting_bytes -= post.size
+            else:
+                posts.append(post)
+        if len(posts) >= patience.commands or self._waiting_bytes > patience.bytes:
+            raise ServerUnreachable(self._link.label, 0.0, f"{len(posts)} messages wait for it already")
 
     # One batch after the other
 
     def _next(self) -> None:
         batch, size = self._batch, 0
+        if batch:
+            return  # it was called twice: its posts had been cancelled in between
         posts = self._posts
         while posts and len(batch) < MOST_POSTS and size < MOST_BYTES:
             post = posts.popleft()
+            self._waiting_bytes -= post.size
             if not post.result.done():  # who waited for it has given up
                 batch.append(post)
                 size += post.size
@@ -141,41 +161,45 @@ class Outbox:
         arguments: list[Argument] = [self._number, *self._arguments]
         for post in self._batch:
             arguments += post.arguments
-        self._attempt += 1
-        attempt = self._attempt
         try:
-            reply = self._link.submit(self._script.command(self._keys, arguments, whole=whole))
+            reply = self._reply = self._link.submit(self._script.command(self._keys, arguments, whole=whole))
         except ServerUnreachable as error:  # too much waits for that server
-            self._fail(error)
+            self._fail(self._doubtful(error))
             return
-        reply.add_done_callback(lambda reply: self._answered(reply, attempt))
+        reply.add_done_callback(self._answered)
 
-    def _answered(self, reply: "asyncio.Future[Any]", attempt: int) -> None:
-        error = reply.exception() if not reply.cancelled() else None
-        if attempt != self._attempt or reply.cancelled():
+    def _answered(self, reply: "asyncio.Future[Any]") -> None:
+        if reply.cancelled():
             return
+        self._reply = None
+        error = reply.exception()
         if error is None:
             self._succeed(self._results(reply.result()))
         elif isinstance(error, ReplyError):
             self._refused(str(error))
         elif isinstance(error, ServerUnreachable):
-            self._fail(OutcomeUnknown(self._link.label, error.cause) if self._sent else error)
+            self._fail(self._doubtful(error))
+            self._fail_overdue(error)
         else:
             self._sent = True
             self._again(error)
 
     def _refused(self, answer: str) -> None:
-        if is_unknown_script(answer):
+        if is_unknown_script(answer) and self._link.is_started:
             self._send(whole=True)
         elif answer.startswith(PASSING):
             self._again(ServerRefused(self._link.label, answer), PAUSE)
         else:
-            self._fail(ServerRefused(self._link.label, answer))
+            self._fail(self._doubtful(ServerRefused(self._link.label, answer)))
+
+    def _doubtful(self, error: BaseException) -> BaseException:
+        """What to tell of a batch that failed with `error`: an attempt before that one may have arrived."""
+        return OutcomeUnknown(self._link.label, _cause(error)) if self._sent else error
 
     def _again(self, error: BaseException, pause: float = 0.0) -> None:
-        """Send the batch once more, unless its time is over, or nobody waits for it (as when the loop ends)."""
-        if all(post.result.done() for post in self._batch):
-            self._fail(error)
+        """Send the batch once more, unless its time is over, nobody waits for it, or the link was closed."""
+        if not self._link.is_started or all(post.result.done() for post in self._batch):
+            self._fail(self._doubtful(error))
             return
         if self._deadline is None:
             self._deadline = self._loop.call_later(self._patience.send, self._give_up, error)
@@ -190,9 +214,13 @@ class Outbox:
 
     def _give_up(self, error: BaseException) -> None:
         self._deadline = None
-        if self._sent:
-            error = OutcomeUnknown(self._link.label, error)
-        self._fail(error)
+        if self._reply is not None:
+            if not self._reply.cancel():
+                return  # it was answered just now
+            self._reply = None
+            self._sent = True
+        self._fail(self._doubtful(error))
+        self._fail_overdue(error)
 
     def _succeed(self, results: str) -> None:
         batch = self._finished()
@@ -202,16 +230,39 @@ class Outbox:
 
     def _fail(self, error: BaseException) -> None:
         for post in self._finished():
-            if not post.result.done():
-                post.result.set_exception(error)
-                post.result.exception()  # a sender that was cancelled never asks for it
+            _fail(post, error)
+
+    def _fail_overdue(self, cause: BaseException) -> None:
+        """The server is away: what has waited behind the batch for as long fails with it."""
+        error = ServerUnreachable(self._link.label, self._patience.send, _cause(cause))
+        self._fail_posts(error, self._loop.time() - self._patience.send)
+
+    def _fail_posts(self, error: BaseException, until: float) -> None:
+        posts = self._posts
+        while posts and posts[0].since <= until:
+            post = posts.popleft()
+            self._waiting_bytes -= post.size
+            _fail(post, error)
 
     def _finished(self) -> list[_Post]:
         batch, self._batch = self._batch, []
-        self._attempt += 1
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        if self._posts:
+        if not self._posts:
+            return batch
+        if self._link.is_started:
             self._link.before_write(self._next)
+        else:
+            self._fail_posts(ServerUnreachable(self._link.label, 0.0, "the layer was closed"), self._loop.time())
         return batch
+
+
+def _cause(error: BaseException) -> BaseException | str:
+    return error.cause if isinstance(error, ServerUnreachable) else error
+
+
+def _fail(post: _Post, error: BaseException) -> None:
+    if not post.result.done():
+        post.result.set_exception(error)
+        post.result.exception()  # a sender that was cancelled never asks for it
