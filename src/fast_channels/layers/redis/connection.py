@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
         self._reader = Reader(notEnoughData=INCOMPLETE)
         self._transport: asyncio.Transport | None = None
         self._replies: deque[Answer] = deque()
-        self._confirmations: dict[Answer, int] = {}
+        self._confirmations: dict[Answer, tuple[bytes, int]] = {}  # of which kind, how many are left
         self._outgoing: list[bytes] = []
         self._outgoing_size = 0
         self._preparing: list[Callable[[], None]] = []
@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
     def subscribe(self, command: bytes, addresses: list[bytes]) -> "asyncio.Future[Any]":
         """Send a (un)subscribing `command`; the future resolves when the server has confirmed every address."""
         reply = self._loop.create_future()
-        self._confirmations[reply] = len(addresses)
+        self._confirmations[reply] = (command.lower(), len(addresses))
         self.send(packed(command, *addresses), reply)
         return reply
 
@@ -193,18 +193,18 @@ class Connection(asyncio.Protocol):
             self.close(error)
 
     def _pushed(self, push: Any) -> None:
-        if push[0] in CONFIRMATIONS and self._confirmed():
+        if push[0] in CONFIRMATIONS and self._confirmed(push[0]):
             return
         self._on_push(push)
 
-    def _confirmed(self) -> bool:
-        """Count a confirmation for the command at the head of the line; False if that is no subscription."""
+    def _confirmed(self, kind: bytes) -> bool:
+        """Count a confirmation for the command at the head of the line; False if that does not wait for one."""
         reply = self._replies[0] if self._replies else None
-        left = self._confirmations.get(reply) if reply is not None else None
-        if reply is None or left is None:
+        awaited, left = self._confirmations.get(reply, (b"", 0)) if reply is not None else (b"", 0)
+        if reply is None or awaited != kind:
             return False
         if left > 1:
-            self._confirmations[reply] = left - 1
+            self._confirmations[reply] = (kind, left - 1)
             return True
         del self._confirmations[reply]
         self._replies.remove(reply)

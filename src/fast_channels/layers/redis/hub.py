@@ -9,15 +9,17 @@ import msgspec
 from fast_channels import names
 from fast_channels.exceptions import ChannelLayerClosed, ChannelReleased
 from fast_channels.layers.mailbox import Mailbox
+from fast_channels.layers.redis.checks import warn_about
 from fast_channels.layers.redis.envelope import Control
 from fast_channels.layers.redis.link import Link, LinkEvents
 from fast_channels.layers.redis.mailroom import pack_head
 from fast_channels.layers.redis.memberships import GroupMemberships
 from fast_channels.layers.redis.pulse import Pulse
 from fast_channels.layers.redis.requests import Requests
-from fast_channels.layers.redis.servers import Servers
+from fast_channels.layers.redis.servers import ServerEvents, Servers
 from fast_channels.layers.redis.shared import SharedChannel
 from fast_channels.layers.redis.stream_inbox import StreamInbox
+from fast_channels.layers.redis.subscriptions import Gap
 from fast_channels.layers.redis.undertaker import Undertaker
 from fast_channels.layers.redis.ways import Ways
 from fast_channels.layers.redis.wiring import BEAT, QueueWiring
@@ -42,7 +44,8 @@ class Hub:
         self._wiring = wiring
         self._shared_memberships: dict[str, GroupMemberships] = {}
         self._pulse = Pulse(client, self._beat)
-        self.servers = Servers(wiring, self._pulse, self.is_back, self._look_again)
+        events = ServerEvents(self._check, self.is_back, on_gap=self._missed_wakes)
+        self.servers = Servers(wiring.topology, wiring.patience, wiring.counters, events, sharded=True)
         self.ways = Ways(client, wiring, self.servers)
         self._requests = Requests(client, self, self._send_control, wiring.patience, wiring.counters)
         self._undertaker = Undertaker(client, wiring, self.link_to, self.links)
@@ -61,15 +64,28 @@ class Hub:
 
     def links(self) -> list[Link]:
         """The links to all servers."""
-        return self.servers.links()
+        return self.servers.all_links()
 
     def reading_link(self, key: bytes, events: LinkEvents) -> Link:
         """A link of its own to the server of `key`, for commands that block."""
         return self.servers.reading_link(key, events)
 
-    def _look_again(self) -> None:
+    def _missed_wakes(self, gap: Gap) -> None:
         for shared in self.shared.values():
             shared.look_again()
+
+    def _check(self, link: Link) -> None:
+        """Have a look at a server that the layer did not use before."""
+        if link.label not in self._wiring.checked:
+            self._wiring.checked.add(link.label)
+            self._pulse.begin(("check", link.label), self._look_at(link))
+
+    async def _look_at(self, link: Link) -> None:
+        try:
+            await warn_about(link)
+        except BaseException:
+            self._wiring.checked.discard(link.label)  # when it is back
+            raise
 
     # Receiving
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,10 +15,11 @@ from fast_channels.layers.mailbox import Counters, is_worth_a_line
 from fast_channels.layers.redis.envelope import Control, open_envelope, pack_control, pack_direct
 from fast_channels.layers.redis.joins import Joins
 from fast_channels.layers.redis.keys import Addresses
-from fast_channels.layers.redis.link import Link, LinkEvents, Patience
+from fast_channels.layers.redis.link import Link, Patience
 from fast_channels.layers.redis.requests import Requests
-from fast_channels.layers.redis.subscriptions import Gap, Route, Subscriptions
-from fast_channels.layers.redis.topology import Endpoint, shard_of
+from fast_channels.layers.redis.servers import ServerEvents, Servers
+from fast_channels.layers.redis.subscriptions import Gap, Route
+from fast_channels.layers.redis.topology import Shards
 from fast_channels.serializers import MsgPackSerializer
 
 __all__ = ["Inbox", "Wiring"]
@@ -30,7 +31,7 @@ logger = logging.getLogger("fast_channels.redis")
 class Wiring:
     """What all inboxes of a layer share."""
 
-    endpoints: Sequence[Endpoint]
+    topology: Shards
     addresses: Addresses
     patience: Patience
     counters: Counters
@@ -59,11 +60,10 @@ class Outlet(NamedTuple):
         return self.link.call(b"PUBLISH", self.address, self.head + payload)
 
 
-class Inbox(LinkEvents):
+class Inbox:
     """The channels of one event loop, over one subscription for all its specific channels.
 
-    Names come in as channels and groups; addresses and shards are known here and below. As `LinkEvents` it counts what
-    happens to the connections that it sends on.
+    Names come in as channels and groups; addresses are known here and below.
     """
 
     def __init__(self, client: str, local: LocalChannels, wiring: Wiring) -> None:
@@ -71,10 +71,10 @@ class Inbox(LinkEvents):
         self.client = client
         self.local = local
         self._wiring = wiring
-        self._senders: dict[int, Link] = {}
         self._outlets: dict[str, Outlet] = {}
         self._group_outlets: dict[str, Outlet] = {}
-        self._subscriptions: dict[int, Subscriptions] = {}
+        events = ServerEvents(on_deaf=wiring.on_down, on_gap=wiring.on_gap)
+        self.servers = Servers(wiring.topology, wiring.patience, wiring.counters, events)
         self._joins = Joins(local, self._leave)
         self._requests = Requests(client, self, self._send_control, wiring.patience, wiring.counters)
 
@@ -99,10 +99,10 @@ class Inbox(LinkEvents):
             names.check_channel_name(channel)
             if names.is_specific(channel):
                 address = self._wiring.addresses.inbox(names.client_of(channel))
-                outlet = Outlet(self._sender(address), address, channel.encode(), pack_direct(channel, b""))
+                outlet = Outlet(self.servers.link_to(address), address, channel.encode(), pack_direct(channel, b""))
             else:
                 address = self._wiring.addresses.shared(channel)
-                outlet = Outlet(self._sender(address), address, address)
+                outlet = Outlet(self.servers.link_to(address), address, address)
             _remember(self._outlets, channel, outlet)
         return outlet
 
@@ -116,25 +116,13 @@ class Inbox(LinkEvents):
         if outlet is None:
             names.check_group_name(group)
             address = self._wiring.addresses.group(group)
-            outlet = Outlet(self._sender(address), address, address)
+            outlet = Outlet(self.servers.link_to(address), address, address)
             _remember(self._group_outlets, group, outlet)
         return outlet
 
-    def _sender(self, address: bytes) -> Link:
-        shard = self._shard(address)
-        link = self._senders.get(shard)
-        if link is None:
-            link = self._senders[shard] = Link(self._wiring.endpoints[shard], self, self._wiring.patience, "sending")
-        return link
-
     def links(self) -> list[Link]:
-        """The link of each shard for commands."""
-        for shard, endpoint in enumerate(self._wiring.endpoints):
-            self._senders.setdefault(shard, Link(endpoint, self, self._wiring.patience, "sending"))
-        return [self._senders[shard] for shard in range(len(self._wiring.endpoints))]
-
-    def _shard(self, address: bytes) -> int:
-        return shard_of(address, len(self._wiring.endpoints))
+        """The links for commands to all servers."""
+        return self.servers.all_links()
 
     # Receiving
 
@@ -168,24 +156,13 @@ class Inbox(LinkEvents):
         self.local.clear()
 
     async def _listen(self, address: bytes, route: Route) -> None:
-        await self._subscriptions_of(address).subscribe(address, route)
+        await self.servers.subscriptions_for(address).subscribe(address, route)
 
     def _want(self, address: bytes, route: Route) -> None:
-        self._subscriptions_of(address).want(address, route)
-
-    def _subscriptions_of(self, address: bytes) -> Subscriptions:
-        shard = self._shard(address)
-        subscriptions = self._subscriptions.get(shard)
-        if subscriptions is None:
-            subscriptions = self._subscriptions[shard] = Subscriptions(
-                self._wiring.endpoints[shard], self._wiring.patience, self._wiring.on_down, self._wiring.on_gap
-            )
-        return subscriptions
+        self.servers.subscriptions_for(address).want(address, route)
 
     def _ignore(self, address: bytes) -> None:
-        subscriptions = self._subscriptions.get(self._shard(address))
-        if subscriptions is not None:
-            subscriptions.unsubscribe(address)
+        self.servers.subscriptions_for(address).unsubscribe(address)
 
     # What arrives: from an address to the mailboxes
 
@@ -230,7 +207,7 @@ class Inbox(LinkEvents):
     async def _send_control(self, client: str, control: Control) -> int:
         address = self._wiring.addresses.inbox(client)
         payload = pack_control(self._wiring.control.serialize(control, address))
-        return await Outlet(self._sender(address), address, address).publish(payload)
+        return await Outlet(self.servers.link_to(address), address, address).publish(payload)
 
     def _control(self, address: bytes, payload: bytes) -> None:
         self._requests.handle(msgspec.convert(self._wiring.control.deserialize(payload, address), Control))
@@ -252,30 +229,15 @@ class Inbox(LinkEvents):
         """Let go of everything. Idempotent; it opens again when it is used."""
         self.local.close()
         self._requests.close()
-        subscriptions, self._subscriptions = self._subscriptions, {}
-        senders, self._senders = self._senders, {}
         self._outlets.clear()
         self._group_outlets.clear()
-        closing = [*(subscription.close() for subscription in subscriptions.values())]
-        closing += [link.close() for link in senders.values()]
-        await asyncio.gather(*closing)
+        await self.servers.close()
 
     def abandon(self) -> None:
         """Let go of the connections after the loop was closed under them."""
-        for link in (*self._senders.values(), *(subscription.link for subscription in self._subscriptions.values())):
-            link.abandon()
-        self._senders.clear()
         self._outlets.clear()
         self._group_outlets.clear()
-        self._subscriptions.clear()
-
-    # LinkEvents of the connections for sending
-
-    def on_down(self, reason: BaseException) -> None:
-        self._wiring.counters.disconnections += 1
-
-    def on_up(self, outage: float) -> None:
-        self._wiring.counters.reconnections += 1
+        self.servers.abandon()
 
 
 def _remember(outlets: dict[str, Outlet], name: str, outlet: Outlet) -> None:

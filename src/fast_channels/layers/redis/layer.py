@@ -14,7 +14,7 @@ from fast_channels.exceptions import ForeignChannelError, MessageTooLarge
 from fast_channels.layers.base import BaseChannelLayer, LayerStatistics
 from fast_channels.layers.mailbox import SKIPPED, Counters, is_worth_a_line
 from fast_channels.layers.redis.config import Hosts, parse_hosts
-from fast_channels.layers.redis.topology import Endpoint
+from fast_channels.layers.redis.topology import Endpoint, Shards
 from fast_channels.serializers import BaseMessageSerializer, registry
 from fast_channels.type_defs import ChannelCapacityDict
 
@@ -80,7 +80,7 @@ class RedisLayer(BaseChannelLayer, Generic[Part]):
             connection_kwargs=connection_kwargs,
         )
         self.prefix = prefix
-        self._endpoints = [Endpoint(server) for server in servers]
+        self._topology = Shards([Endpoint(server) for server in servers])
         more = {"random_prefix_length": random_prefix_length} if random_prefix_length else {}
         self._serializer = registry.get_serializer(
             serializer_format, symmetric_encryption_keys=symmetric_encryption_keys, **more
@@ -92,8 +92,7 @@ class RedisLayer(BaseChannelLayer, Generic[Part]):
         _layers.add(self)
 
     def __repr__(self) -> str:
-        servers = ", ".join(endpoint.label for endpoint in self._endpoints)
-        return f"<{type(self).__name__} {self.prefix!r} on {servers}>"
+        return f"<{type(self).__name__} {self.prefix!r} on {self._topology.label}>"
 
     def _make_part(self, client: str) -> Part:
         """The part of the running event loop."""

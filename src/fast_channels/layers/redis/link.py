@@ -12,7 +12,7 @@ from typing import Any
 from hiredis import ReplyError
 
 from fast_channels.exceptions import OutcomeUnknown, ServerRefused, ServerUnreachable
-from fast_channels.layers.redis.connection import Connection, packed
+from fast_channels.layers.redis.connection import Answer, Connection, packed
 from fast_channels.layers.redis.topology import REPLICA, Endpoint, is_replica
 
 __all__ = ["Link", "LinkEvents", "Patience", "backoff"]
@@ -22,7 +22,10 @@ logger = logging.getLogger("fast_channels.redis")
 STABLE = 1.0
 """Seconds after which a connection counts as one that holds."""
 
-PASSING = ("LOADING", "BUSY", "MASTERDOWN", "REPLICA", "CLUSTERDOWN", "TRYAGAIN", "ERR max number of clients")
+PASSING = (
+    *("LOADING", "BUSY", "MASTERDOWN", "REPLICA", "READONLY", "ERR max number of clients"),
+    *("CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK"),
+)
 """Refusals of a greeting that end by themselves; after any other, those who wait are told at once."""
 
 
@@ -76,7 +79,7 @@ class Link:
         self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
-        self._waiting: deque[tuple[float, bytes, asyncio.Future[Any]]] = deque()
+        self._waiting: deque[tuple[float, bytes, Answer]] = deque()
         self._waiting_bytes = 0
         self._expiry: asyncio.TimerHandle | None = None
         self._supervisor: asyncio.Task[None] | None = None
@@ -140,13 +143,17 @@ class Link:
         The future fails as the connection does: with `hiredis.ReplyError`, with `ServerUnreachable` if the command was
         not sent in time, with any other ConnectionError if its outcome is unknown.
         """
-        reply = self._loop.create_future()
+        reply: asyncio.Future[Any] = self._loop.create_future()
+        self.submit_for(command, reply)
+        return reply
+
+    def submit_for(self, command: bytes, reply: Answer) -> None:
+        """`submit`, with the reply going to whoever wants it."""
         connection = self._connection
         if connection is not None and not connection.paused and not self._waiting:
             connection.send(command, reply)
         else:
             self._wait_with(command, reply)
-        return reply
 
     def before_write(self, prepare: Callable[[], None]) -> None:
         """Call `prepare` when what is sent in this turn of the loop is written, or soon if there is no connection."""
@@ -156,7 +163,7 @@ class Link:
         else:
             self._loop.call_soon(prepare)
 
-    def _wait_with(self, command: bytes, reply: "asyncio.Future[Any]") -> None:
+    def _wait_with(self, command: bytes, reply: Answer) -> None:
         if self._too_many_wait():
             self._forget_cancelled()
         if self._too_many_wait():
@@ -174,7 +181,7 @@ class Link:
         self._waiting = deque(entry for entry in self._waiting if not entry[2].done())
         self._waiting_bytes = sum(len(command) for _, command, _ in self._waiting)
 
-    def _next_waiting(self) -> "tuple[bytes, asyncio.Future[Any]]":
+    def _next_waiting(self) -> tuple[bytes, Answer]:
         _, command, reply = self._waiting.popleft()
         self._waiting_bytes -= len(command)
         return command, reply

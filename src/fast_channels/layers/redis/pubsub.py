@@ -105,7 +105,7 @@ class RedisPubSubChannelLayer(RedisLayer[Inbox]):
         """The last time without subscriptions, or None if there was none."""
         self._addresses = Addresses(prefix)
         self._wiring = Wiring(
-            endpoints=self._endpoints,
+            topology=self._topology,
             addresses=self._addresses,
             patience=Patience(send=send_timeout),
             counters=self._counters,

@@ -113,7 +113,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
         self.max_deliveries = max_deliveries
         self.retry_delay = retry_delay
         self._wiring = QueueWiring(
-            endpoints=self._endpoints,
+            topology=self._topology,
             keys=QueueKeys(prefix),
             patience=Patience(send=send_timeout),
             counters=self._counters,
@@ -262,7 +262,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
         """Drop every message and every membership. Other processes forget theirs as soon as they read of it."""
         hub = self._here()
         hub.flush()
-        for link in hub.links():
+        for link in hub.servers.all_links():
             await empty(link, self._wiring.keys)
 
     # Looking

@@ -1,100 +1,99 @@
-"""The connections of one event loop of the queue: which server, and what happens when it comes back."""
+"""The connections of one event loop: which server serves what, and what happens when one comes back."""
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from fast_channels.layers.redis.checks import warn_about
-from fast_channels.layers.redis.link import Link, LinkEvents
-from fast_channels.layers.redis.pulse import Pulse
+from fast_channels.layers.mailbox import Counters
+from fast_channels.layers.redis.link import Link, LinkEvents, Patience
 from fast_channels.layers.redis.subscriptions import Gap, Subscriptions
-from fast_channels.layers.redis.topology import shard_of
-from fast_channels.layers.redis.wiring import QueueWiring
+from fast_channels.layers.redis.topology import Shards
 
-__all__ = ["Servers"]
+__all__ = ["ServerEvents", "Servers"]
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEvents:
+    """What whoever uses the servers is told."""
+
+    on_first_use: Callable[[Link], None] = _nothing
+    """A server is about to be used for the first time, or was away."""
+    on_back: Callable[[], None] = _nothing
+    """A server that was away takes commands again."""
+    on_deaf: Callable[[], None] = _nothing
+    """A connection with subscriptions is lost."""
+    on_gap: Callable[[Gap], None] = _nothing
+    """All of them are in force again."""
 
 
 class Servers(LinkEvents):
-    """A connection for commands to each server, and one for wake-ups where they are needed; opened when first used.
+    """Servers that share the load, each for a fixed part of all addresses.
 
-    As `LinkEvents` it counts what happens to those for commands.
+    There is one connection for commands to each, and one for subscriptions; they open when they are first used. As
+    `LinkEvents` it counts what happens to those for commands.
 
     Args:
-        pulse: looks at each server when it is first used.
-        on_back: called when a server that was away is back.
-        on_missed: called when wake-ups may have been missed.
+        sharded: whether subscriptions use sharded pub/sub.
     """
 
     def __init__(
-        self, wiring: QueueWiring, pulse: Pulse, on_back: Callable[[], None], on_missed: Callable[[], None]
+        self, shards: Shards, patience: Patience, counters: Counters, events: ServerEvents, *, sharded: bool = False
     ) -> None:
-        self._wiring = wiring
-        self._pulse = pulse
-        self._on_back = on_back
-        self._on_missed = on_missed
+        self._shards = shards
+        self._patience = patience
+        self._counters = counters
+        self._events = events
+        self._sharded = sharded
         self._links: dict[int, Link] = {}
         self._subscriptions: dict[int, Subscriptions] = {}
 
     def __repr__(self) -> str:
         return f"<Servers: {', '.join(map(repr, self._links.values())) or 'none used'}>"
 
-    def link_to(self, key: bytes) -> Link:
-        """The link for commands to the server of `key`."""
-        return self._link(self._shard(key))
+    def link_to(self, address: bytes) -> Link:
+        """The link for commands to the server of `address`."""
+        return self._link(self._shards.place_of(address))
 
-    def links(self) -> list[Link]:
+    def all_links(self) -> list[Link]:
         """The links to all servers."""
-        return [self._link(shard) for shard in range(len(self._wiring.endpoints))]
+        return [self._link(shard) for shard in range(len(self._shards))]
 
-    def reading_link(self, key: bytes, events: LinkEvents) -> Link:
-        """A link of its own to the server of `key`, for commands that block."""
-        return Link(self._wiring.endpoints[self._shard(key)], events, self._wiring.patience, "reading")
+    def reading_link(self, address: bytes, events: LinkEvents) -> Link:
+        """A link of its own to the server of `address`, for commands that block."""
+        return Link(self._shards.endpoint(self._shards.place_of(address)), events, self._patience, "reading")
 
-    def subscriptions_for(self, key: bytes) -> Subscriptions:
-        """Where to listen for the wake-ups of the shared channel that `key` belongs to."""
-        shard = self._shard(key)
+    def subscriptions_for(self, address: bytes) -> Subscriptions:
+        """Where to subscribe to `address`."""
+        shard = self._shards.place_of(address)
         subscriptions = self._subscriptions.get(shard)
         if subscriptions is None:
-            endpoint = self._wiring.endpoints[shard]
-            subscriptions = Subscriptions(endpoint, self._wiring.patience, lambda: None, self._missed)
-            self._subscriptions[shard] = subscriptions
+            endpoint, events = self._shards.endpoint(shard), self._events
+            subscriptions = self._subscriptions[shard] = Subscriptions(
+                endpoint, self._patience, events.on_deaf, events.on_gap, sharded=self._sharded
+            )
         return subscriptions
-
-    def _missed(self, gap: Gap) -> None:
-        self._on_missed()
-
-    def _shard(self, key: bytes) -> int:
-        return shard_of(key.rpartition(b"|")[0], len(self._wiring.endpoints))
 
     def _link(self, shard: int) -> Link:
         link = self._links.get(shard)
         if link is None:
-            link = self._links[shard] = Link(self._wiring.endpoints[shard], self, self._wiring.patience, "sending")
-            self._check(link)
+            link = self._links[shard] = Link(self._shards.endpoint(shard), self, self._patience, "sending")
+            self._events.on_first_use(link)
         return link
-
-    def _check(self, link: Link) -> None:
-        """Have a look at a server that the layer did not use before."""
-        if link.label not in self._wiring.checked:
-            self._wiring.checked.add(link.label)
-            self._pulse.begin(("check", link.label), self._look_at(link))
-
-    async def _look_at(self, link: Link) -> None:
-        try:
-            await warn_about(link)
-        except BaseException:
-            self._wiring.checked.discard(link.label)  # when it is back
-            raise
 
     # LinkEvents
 
     def on_down(self, reason: BaseException) -> None:
-        self._wiring.counters.disconnections += 1
+        self._counters.disconnections += 1
 
     def on_up(self, outage: float) -> None:
-        self._wiring.counters.reconnections += 1
-        self._on_back()
+        self._counters.reconnections += 1
+        self._events.on_back()
         for link in tuple(self._links.values()):
-            self._check(link)
+            self._events.on_first_use(link)
 
     # Life
 

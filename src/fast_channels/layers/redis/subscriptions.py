@@ -22,6 +22,8 @@ Route = Callable[[bytes], None]
 TRY_AGAIN = 5.0
 """Seconds until a subscription that was in force and is refused now is tried again."""
 
+MESSAGES = (b"message", b"smessage")
+
 BATCH = 500
 """Addresses of one SUBSCRIBE."""
 
@@ -53,15 +55,33 @@ class Subscriptions(LinkEvents):
 
     `subscribe` and `unsubscribe` say what is wanted; what the server was told is brought in line with it once in a turn
     of the loop, and as a whole on each new connection, before anybody is told that it is back.
+
+    Args:
+        on_down: called when the connection is lost.
+        on_gap: called when all are confirmed again.
+        sharded: whether to use sharded pub/sub, which a Cluster keeps within the node of each address.
+        slot_of: in a Cluster, the slot of an address; one command names addresses of one slot.
+        on_elsewhere: in a Cluster, called with an address that this node does not serve (any more).
     """
 
     def __init__(
-        self, endpoint: Endpoint, patience: Patience, on_down: Callable[[], None], on_gap: Callable[[Gap], None]
+        self,
+        endpoint: Endpoint,
+        patience: Patience,
+        on_down: Callable[[], None],
+        on_gap: Callable[[Gap], None],
+        *,
+        sharded: bool = False,
+        slot_of: Callable[[bytes], int] | None = None,
+        on_elsewhere: Callable[[bytes], None] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._patience = patience
         self._on_down = on_down
         self._on_gap = on_gap
+        self._commands = (b"SSUBSCRIBE", b"SUNSUBSCRIBE") if sharded else (b"SUBSCRIBE", b"UNSUBSCRIBE")
+        self._slot_of = slot_of
+        self._on_elsewhere = on_elsewhere
         self._wanted: dict[bytes, _Wanted] = {}
         self._told: set[bytes] = set()
         self._changed: set[bytes] = set()
@@ -155,9 +175,9 @@ class Subscriptions(LinkEvents):
         gone = [address for address in changed if address not in self._wanted and address in self._told]
         self._told.difference_update(gone)
         self._told.update(new)
-        for batch in _batches(gone):
-            connection.subscribe(b"UNSUBSCRIBE", batch).add_done_callback(_no_matter)
-        for batch in _batches(new):
+        for batch in self._batches(gone):
+            connection.subscribe(self._commands[1], batch).add_done_callback(_no_matter)
+        for batch in self._batches(new):
             self._subscribe(connection, batch)
 
     def _is_untold(self, address: bytes) -> bool:
@@ -167,7 +187,7 @@ class Subscriptions(LinkEvents):
 
     def _subscribe(self, connection: Connection, batch: list[bytes]) -> None:
         hopes = [(address, self._wanted[address]) for address in batch]
-        reply = connection.subscribe(b"SUBSCRIBE", batch)
+        reply = connection.subscribe(self._commands[0], batch)
 
         def answered(reply: "asyncio.Future[Any]") -> None:
             self._unanswered.discard(reply)
@@ -187,6 +207,10 @@ class Subscriptions(LinkEvents):
     def _refused(self, connection: Connection, hopes: list[tuple[bytes, _Wanted]], error: ReplyError) -> None:
         """An ACL refuses a whole command for one of its addresses: find out which."""
         self._told.difference_update(address for address, _ in hopes)
+        if self._on_elsewhere is not None and str(error).startswith("MOVED"):
+            for address, _ in hopes:
+                self._on_elsewhere(address)
+            return
         if len(hopes) == 1:
             address, wanted = hopes[0]
             self._give_up(address, wanted, ServerRefused(self.link.label, str(error)))
@@ -196,17 +220,30 @@ class Subscriptions(LinkEvents):
                 self._told.add(address)
                 self._subscribe(connection, [address])
 
+    def _batches(self, addresses: list[bytes]) -> list[list[bytes]]:
+        if self._slot_of is not None:
+            by_slot: dict[int, list[bytes]] = {}
+            for address in addresses:
+                by_slot.setdefault(self._slot_of(address), []).append(address)
+            return [batch for slot in by_slot.values() for batch in _pieces(slot)]
+        return _pieces(addresses)
+
     # LinkEvents
 
     def on_push(self, push: list[Any]) -> None:
-        if push[0] == b"message":
+        kind = push[0]
+        if kind in MESSAGES:
             wanted = self._wanted.get(push[1])
             if wanted is not None:
                 wanted.route(push[2])
+        elif kind == b"sunsubscribe" and push[1] in self._told:  # nobody asked for it: the slot has moved
+            self._told.discard(push[1])
+            if self._on_elsewhere is not None:
+                self._on_elsewhere(push[1])
 
     async def on_connect(self, connection: Connection) -> None:
         self._told = set(self._wanted)
-        for batch in _batches(list(self._wanted)):
+        for batch in self._batches(list(self._wanted)):
             self._subscribe(connection, batch)
         while self._unanswered:  # a refusal asks again, one by one
             await asyncio.wait(self._unanswered)
@@ -228,7 +265,7 @@ class Subscriptions(LinkEvents):
         self._on_gap(Gap(self.link.label, outage, len(self._told), self._reason))
 
 
-def _batches(addresses: list[bytes]) -> list[list[bytes]]:
+def _pieces(addresses: list[bytes]) -> list[list[bytes]]:
     return [addresses[start : start + BATCH] for start in range(0, len(addresses), BATCH)]
 
 

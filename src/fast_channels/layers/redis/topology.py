@@ -6,7 +6,7 @@ An address (of an inbox, a group, a shared channel) belongs to one shard, for se
 
 import asyncio
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hiredis import ReplyError
@@ -20,7 +20,7 @@ from fast_channels.exceptions import ServerRefused
 from fast_channels.layers.redis.config import SentinelMaster, Server
 from fast_channels.layers.redis.connection import Connection, PushHandler
 
-__all__ = ["REPLICA", "Endpoint", "is_replica", "shard_of"]
+__all__ = ["REPLICA", "Endpoint", "Shards", "is_replica", "shard_of"]
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for the connection and the greeting, unless `socket_connect_timeout` says otherwise."""
@@ -34,9 +34,45 @@ def is_replica(greeting: Any) -> bool:
     return isinstance(greeting, dict) and greeting.get(b"role") not in (None, b"master")
 
 
+class Shards:
+    """Servers that share the load, as they stand in `hosts`: each address belongs to one, always the same."""
+
+    def __init__(self, endpoints: Sequence["Endpoint"]) -> None:
+        self._endpoints = endpoints
+
+    def __len__(self) -> int:
+        return len(self._endpoints)
+
+    def __repr__(self) -> str:
+        return f"<Shards {self.label}>"
+
+    @property
+    def label(self) -> str:
+        """The servers as logs and errors name them."""
+        return ", ".join(endpoint.label for endpoint in self._endpoints)
+
+    def place_of(self, address: bytes) -> int:
+        """Which server an address belongs to."""
+        return shard_of(address, len(self._endpoints))
+
+    def endpoint(self, place: int) -> "Endpoint":
+        """The server at a place."""
+        return self._endpoints[place]
+
+
 def shard_of(address: bytes, shards: int) -> int:
-    """The shard of an address: the one routing function, for senders and receivers."""
-    return zlib.crc32(address) % shards if shards > 1 else 0
+    """The shard of an address: the one routing function, for senders and receivers.
+
+    As in a Cluster, what stands in braces decides, so that what belongs together is together.
+    """
+    return zlib.crc32(tag_of(address)) % shards if shards > 1 else 0
+
+
+def tag_of(address: bytes) -> bytes:
+    """The part of an address that decides where it is: what stands in braces, or all of it."""
+    _, opened, rest = address.partition(b"{")
+    tag, closed, _ = rest.partition(b"}")
+    return tag if opened and closed and tag else address
 
 
 class Endpoint:

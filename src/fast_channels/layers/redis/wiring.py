@@ -1,13 +1,13 @@
 """What all event loops of a queue layer share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fast_channels.layers.mailbox import Counters
 from fast_channels.layers.redis.keys import QueueKeys
 from fast_channels.layers.redis.link import Patience
-from fast_channels.layers.redis.topology import Endpoint
+from fast_channels.layers.redis.topology import Shards
 from fast_channels.serializers import MsgPackSerializer
 
 __all__ = ["BEAT", "DEAD_LETTERS", "INBOX_BOUND", "LEASE", "QueueWiring"]
@@ -30,7 +30,7 @@ DEAD_LETTERS: Final = 10_000
 class QueueWiring:
     """The options of a layer, and what its event loops have in common."""
 
-    endpoints: Sequence[Endpoint]
+    topology: Shards
     keys: QueueKeys
     patience: Patience
     counters: Counters

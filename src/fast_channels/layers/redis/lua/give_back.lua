@@ -48,5 +48,5 @@ if tonumber(ARGV[3]) > 0 then
 else
     redis.call('LPUSH', KEYS[1], id)
 end
-redis.call('PUBLISH', ARGV[8], 1)
+redis.call('SPUBLISH', ARGV[8], 1)
 return 'b'

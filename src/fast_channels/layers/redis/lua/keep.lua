@@ -70,7 +70,7 @@ for at = #due, 1, -1 do
     redis.call('LPUSH', KEYS[1], due[at])
 end
 if given_back + #due > 0 then
-    redis.call('PUBLISH', ARGV[5], given_back + #due)
+    redis.call('SPUBLISH', ARGV[5], given_back + #due)
 end
 
 local answer = {redis.call('LLEN', KEYS[1]), -1, given_back, dead}

@@ -77,6 +77,6 @@ end
 local answer = table.concat(results)
 redis.call('SET', KEYS[6], ARGV[1] .. ':' .. answer, 'PX', ARGV[2])
 if accepted > 0 then
-    redis.call('PUBLISH', ARGV[3], accepted)
+    redis.call('SPUBLISH', ARGV[3], accepted)
 end
 return expired .. ':' .. answer

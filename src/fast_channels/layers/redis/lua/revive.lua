@@ -26,6 +26,6 @@ for _, id in ipairs(ids) do
     end
 end
 if found > 0 and ARGV[1] == 'again' then
-    redis.call('PUBLISH', ARGV[2], found)
+    redis.call('SPUBLISH', ARGV[2], found)
 end
 return found
