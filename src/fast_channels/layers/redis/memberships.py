@@ -10,6 +10,7 @@ from fast_channels.exceptions import FastChannelsError, ServerRefused, ServerUnr
 from fast_channels.layers.redis.keys import QueueKeys
 from fast_channels.layers.redis.link import Link, Patience
 from fast_channels.layers.redis.scripts import JOIN, run
+from fast_channels.layers.redis.wiring import LEASE
 
 __all__ = ["GroupMemberships"]
 
@@ -21,6 +22,9 @@ RENEW_EVERY: Final = 10.0
 AT_ONCE: Final = 500
 """Memberships that are told in one go."""
 
+SHORTEST: Final = 2 * LEASE
+"""Milliseconds that a membership lasts at least: who lives may be silent for a lease, and then has all to renew."""
+
 TRY_AGAIN: Final = 0.5
 """Seconds until the server is told again what it refused."""
 
@@ -28,11 +32,13 @@ TRY_AGAIN: Final = 0.5
 class _Group:
     """One membership. Changes are made one after the other: what is wanted last holds."""
 
-    __slots__ = ("refused", "told", "wanted", "work")
+    __slots__ = ("refused", "told", "told_at", "tried", "wanted", "work")
 
     def __init__(self) -> None:
         self.wanted = False
         self.told: bytes | None = None  # the member that the server knows
+        self.told_at = 0.0
+        self.tried: bytes | None = None  # the member that it may know: the answer is not there, or was lost
         self.refused: ServerRefused | None = None
         self.work: asyncio.Task[None] | None = None
 
@@ -43,7 +49,7 @@ class GroupMemberships:
     Args:
         member: its name in groups; it may change, then `restore` is called.
         link_to: the link to the server of a key.
-        lasts: milliseconds for which the server keeps a membership that nobody renews.
+        lasts: milliseconds for which the server keeps a membership that nobody renews; two leases at least.
         noted_in: the key of the set where the groups are written down for who buries the member; None for no one.
         is_shared: whether other processes may end the membership: then it is kept up, and not made again.
     """
@@ -64,7 +70,7 @@ class GroupMemberships:
         self._member = member
         self._link_to = link_to
         self._patience = patience
-        self._lasts = lasts
+        self._lasts = max(lasts, SHORTEST)
         self._noted_in = noted_in
         self._is_shared = is_shared
         self._groups: dict[str, _Group] = {}
@@ -101,53 +107,71 @@ class GroupMemberships:
         state = self._groups.get(group)
         if state is not None:
             state.wanted = False
-            self._settle(group, state)
+            if self._settle(group, state) is None:
+                self._drop(group, state)
 
     def _settle(self, group: str, state: _Group) -> "asyncio.Task[None] | None":
         """Bring the server in line with what is wanted; None if it is."""
-        if state.work is None and state.told != self._wanted_member(state):
+        if state.work is None and not self._is_settled(state):
             state.work = self._loop.create_task(self._work(group, state), name=f"fast-channels group {group}")
         return state.work
 
-    def _wanted_member(self, state: _Group) -> bytes | None:
-        return self._member() if state.wanted else None
+    def _is_settled(self, state: _Group) -> bool:
+        return state.told == self._member() if state.wanted else state.told is state.tried is None
+
+    def _drop(self, group: str, state: _Group) -> None:
+        """Forget a membership that is over."""
+        if self._groups.get(group) is state and not state.wanted and self._is_settled(state):
+            del self._groups[group]
+
+    def _done(self, group: str, state: _Group) -> None:
+        """The running task has done its work on a membership."""
+        if state.work is asyncio.current_task():
+            state.work = None
+        self._drop(group, state)
 
     async def _work(self, group: str, state: _Group) -> None:
         try:
-            while state.told != (member := self._wanted_member(state)):
+            while not self._is_settled(state):
+                wanted = state.wanted
                 try:
-                    await (self._tell_leave(group, state) if member is None else self._tell_join(group, state, member))
+                    await (self._tell_join(group, state) if wanted else self._tell_leave(group, state))
                 except ServerRefused as error:
                     if state.refused is None:
                         logger.warning("group %s: %s; trying again", group, error)
                     state.refused = error
-                    if member is not None:
+                    if wanted:
                         return  # who joins is told; who is a member already is renewed later
-                    await asyncio.sleep(TRY_AGAIN)
+                    if state.told is None:
+                        state.tried = None  # it was refused before, and never became a member
+                    else:
+                        await asyncio.sleep(TRY_AGAIN)
                 except FastChannelsError:
                     await asyncio.sleep(0)  # the link waits for its server: once more
         finally:
-            state.work = None
-            if not state.wanted and state.told is None:
-                self._groups.pop(group, None)
+            self._done(group, state)
 
-    async def _tell_join(self, group: str, state: _Group, member: bytes, *, only_renew: bool = False) -> None:
-        key = self._keys.group(group)
+    async def _tell_join(self, group: str, state: _Group, *, only_renew: bool = False) -> None:
+        key, member, now = self._keys.group(group), self._member(), self._loop.time()
+        if now - state.told_at > self._lasts / 1000:
+            only_renew = False  # it has run out by itself
+        state.tried = member
         joining = run(self._link_to(key), JOIN, [key], self._lasts, "XX" if only_renew else "", member)
         if self._noted_in is None:
             await joining
         else:  # noted first, so that whoever buries this member finds it
             noting = self._link_to(self._noted_in).call(b"SADD", self._noted_in, group)
             await asyncio.gather(noting, joining)
-        state.told = member
+        state.told, state.told_at, state.tried = member, now, None
 
     async def _tell_leave(self, group: str, state: _Group) -> None:
         key = self._keys.group(group)
-        if state.told is not None:
-            await self._link_to(key).call(b"ZREM", key, state.told)
+        members = {member for member in (state.told, state.tried) if member is not None}
+        if members:
+            await self._link_to(key).call(b"ZREM", key, *members)
         if self._noted_in is not None:
             await self._link_to(self._noted_in).call(b"SREM", self._noted_in, group)
-        state.told = None
+        state.told = state.tried = None
 
     def expect(self, groups: Iterable[str]) -> None:
         """Be a member of `groups`: the server is told with `restore`."""
@@ -165,15 +189,22 @@ class GroupMemberships:
         for group in now:
             state = self._groups.get(group)
             if state is not None and state.wanted and state.work is None:
-                state.work = self._loop.create_task(self._renew(group, state))
+                _ = self._tell_again(group, state, only_renew=self._is_shared)
 
-    async def _renew(self, group: str, state: _Group) -> None:
+    def _tell_again(self, group: str, state: _Group, *, only_renew: bool) -> "asyncio.Task[None]":
+        state.work = self._loop.create_task(self._renew(group, state, state.work, only_renew))
+        return state.work
+
+    async def _renew(self, group: str, state: _Group, before: "asyncio.Task[None] | None", only_renew: bool) -> None:
         try:
-            await self._tell_join(group, state, self._member(), only_renew=self._is_shared)
+            if before is not None:
+                await asyncio.wait({before})
+            if state.wanted:
+                await self._tell_join(group, state, only_renew=only_renew)
         except FastChannelsError:
             pass  # it is told again at the next turn, or when the server is back
         finally:
-            state.work = None
+            self._done(group, state)
             self._settle(group, state)  # it may have ended meanwhile
 
     async def restore(self, *, anew: bool) -> int:
@@ -181,14 +212,10 @@ class GroupMemberships:
         wanted = [(group, state) for group, state in self._groups.items() if state.wanted]
         states = iter(wanted)
         while batch := list(islice(states, AT_ONCE)):
-            telling = [
-                self._tell_join(group, state, self._member(), only_renew=self._is_shared and not anew)
-                for group, state in batch
-                if state.wanted and state.work is None
-            ]
-            for result in await asyncio.gather(*telling, return_exceptions=True):
-                if isinstance(result, BaseException) and not isinstance(result, FastChannelsError):
-                    raise result
+            only_renew = self._is_shared and not anew
+            telling = {self._tell_again(*each, only_renew=only_renew) for each in batch if each[1].wanted}
+            if telling:
+                await asyncio.wait(telling)
         return len(wanted)
 
     async def close(self) -> None:
@@ -197,14 +224,13 @@ class GroupMemberships:
             self.leave(group)
         work = {state.work for state in self._groups.values() if state.work is not None}
         if work:
-            _, pending = await asyncio.wait(work, timeout=1)
-            for task in pending:
-                task.cancel()
-        self._groups.clear()
+            await asyncio.wait(work, timeout=1)
+        self.forget()
 
     def forget(self) -> None:
         """Forget all groups without a word to the server, which has lost them on purpose."""
-        for state in self._groups.values():
+        groups, self._groups = self._groups, {}
+        for state in groups.values():
+            state.wanted, state.told, state.tried = False, None, None
             if state.work is not None:
                 state.work.cancel()
-        self._groups.clear()
