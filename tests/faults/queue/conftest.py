@@ -15,7 +15,7 @@ Serve = Callable[..., ServerProcess]
 
 Scenario = Callable[[ServerProcess, Scene], Awaitable[None]]
 
-Everywhere = Callable[[Scenario], Awaitable[None]]
+Everywhere = Callable[..., Awaitable[None]]
 
 
 @pytest.fixture(params=KINDS)
@@ -47,22 +47,22 @@ async def scene(server: ServerProcess, tmp_path: Path) -> AsyncIterator[Scene]:
 
 @pytest.fixture
 def everywhere(tmp_path: Path) -> Everywhere:
-    """Run a scenario on all servers at the same time: for those of which most is waiting."""
+    """Run a scenario, and servers with a configuration, on all of them at the same time: for where most is waiting."""
     binaries = find_server_binaries()
 
-    async def on_one(kind: str, scenario: Scenario) -> None:
+    async def on_one(kind: str, scenario: Scenario, config: dict[str, str]) -> None:
         try:
-            with ServerProcess(binary=binaries[kind]) as server:
+            with ServerProcess(config, binary=binaries[kind]) as server:
                 async with Scene(server.url, tmp_path / kind) as scene:
                     await scenario(server, scene)
         except BaseException as error:
             error.add_note(f"on {kind}")
             raise
 
-    async def run(scenario: Scenario) -> None:
+    async def run(scenario: Scenario, **config: str) -> None:
         async with asyncio.TaskGroup() as tasks:
             for kind in binaries:
-                tasks.create_task(on_one(kind, scenario))
+                tasks.create_task(on_one(kind, scenario, config))
         if missing := [KINDS[kind] for kind in KINDS if kind not in binaries]:
             pytest.skip(f"passed on {', '.join(binaries)}; {'; '.join(missing)}")
 

@@ -57,19 +57,16 @@ class Sender:
             return "refused"
         return "acknowledged"
 
-    async def send_for_ever(self, channel: str, pause: float = 0.0, *, group: bool = False) -> None:
-        while True:
-            await self._send(channel, group, {})
-            await asyncio.sleep(pause)
-
     @asynccontextmanager
-    async def load(self, channel: str, pause: float = 0.001, *, group: bool = False) -> AsyncIterator[None]:
+    async def load(
+        self, channel: str, pause: float = 0.001, *, group: bool = False, **more: Any
+    ) -> AsyncIterator[None]:
         """Send again and again while the block runs. The last one is not interrupted."""
         ending = False
 
         async def run() -> None:
             while not ending:
-                await self._send(channel, group, {})
+                await self._send(channel, group, more)
                 await asyncio.sleep(pause)
 
         task = asyncio.create_task(run())

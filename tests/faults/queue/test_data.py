@@ -114,7 +114,6 @@ async def test_twin_a_membership_that_is_destroyed_and_that_nobody_restores(
 
 # Memory
 
-FULL = {"maxmemory": "8mb"}
 BULK = "x" * 20_000
 
 
