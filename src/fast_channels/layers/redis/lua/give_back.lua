@@ -41,7 +41,9 @@ end
 redis.call('HSET', KEYS[3], id, deliveries .. ':' .. (expires or 0) .. ':' .. (sent or string.format('%d', now)))
 if deliveries == 0 and tonumber(expires or 0) > 0 then -- it expires again, and a full channel looks for it in time
     local sweep = tonumber(redis.call('HGET', KEYS[8], 'sweep') or 0)
-    redis.call('HSET', KEYS[8], 'sweep', math.min(sweep, tonumber(expires)))
+    if tonumber(expires) < sweep then
+        redis.call('HSET', KEYS[8], 'sweep', expires)
+    end
 end
 if tonumber(ARGV[3]) > 0 then
     redis.call('ZADD', KEYS[4], now + ARGV[3], id)

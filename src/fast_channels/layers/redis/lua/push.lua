@@ -74,6 +74,7 @@ end
 if soonest < tonumber(redis.call('HGET', KEYS[5], 'sweep') or 0) then
     redis.call('HSET', KEYS[5], 'sweep', soonest)
 end
+redis.call('PEXPIRE', KEYS[5], 86400000) -- without them, numbers go on by the clock, and a full channel is searched
 local answer = table.concat(results)
 redis.call('SET', KEYS[6], ARGV[1] .. ':' .. answer, 'PX', ARGV[2])
 if accepted > 0 then
