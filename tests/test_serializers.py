@@ -2,6 +2,7 @@
 
 import copy
 import json
+import secrets
 import time
 import uuid
 from collections import OrderedDict, defaultdict, deque
@@ -22,6 +23,7 @@ from fast_channels import serializers
 from fast_channels.exceptions import FastChannelsError, InvalidMessageError
 from fast_channels.layers.redis import serializers as for_redis
 from fast_channels.serializers import (
+    SHORTEST_KEY,
     BaseMessageSerializer,
     JSONSerializer,
     MissingSerializer,
@@ -31,7 +33,8 @@ from fast_channels.serializers import (
     registry,
 )
 
-KEY = "a secret"
+KEY = "a secret of ours"
+OLD, NEW = "the old secret of ours", "the new secret of ours"
 
 each_format = pytest.mark.parametrize("format", ["msgpack", "json"])
 each_key = pytest.mark.parametrize("keys", [None, [KEY]], ids=["plain", "encrypted"])
@@ -283,20 +286,20 @@ def test_what_is_encrypted_does_not_show_the_message() -> None:
 
 
 def test_a_later_key_reads_what_was_sent_before_the_rotation() -> None:
-    sent = encrypting("old").serialize({"n": 1})
-    assert encrypting("new", "old").deserialize(sent) == {"n": 1}
+    sent = encrypting(OLD).serialize({"n": 1})
+    assert encrypting(NEW, OLD).deserialize(sent) == {"n": 1}
 
 
 def test_the_first_key_encrypts() -> None:
-    sent = encrypting("new", "old").serialize({"n": 1})
-    assert encrypting("new").deserialize(sent) == {"n": 1}
+    sent = encrypting(NEW, OLD).serialize({"n": 1})
+    assert encrypting(NEW).deserialize(sent) == {"n": 1}
     with pytest.raises(InvalidToken):
-        encrypting("old").deserialize(sent)
+        encrypting(OLD).deserialize(sent)
 
 
 def test_another_key_reads_nothing() -> None:
     with pytest.raises(InvalidToken):
-        encrypting("other").deserialize(encrypting(KEY).serialize({"n": 1}))
+        encrypting("another secret of ours").deserialize(encrypting(KEY).serialize({"n": 1}))
 
 
 def test_a_message_that_is_not_encrypted_is_not_read_by_who_has_keys() -> None:
@@ -312,7 +315,7 @@ def test_a_changed_message_is_not_read() -> None:
 
 
 def test_a_key_is_text_or_bytes() -> None:
-    assert encrypting(b"same").deserialize(encrypting("same").serialize({"n": 1})) == {"n": 1}
+    assert encrypting(KEY.encode()).deserialize(encrypting(KEY).serialize({"n": 1})) == {"n": 1}
 
 
 @given(st.binary(max_size=100), st.binary(max_size=100))
@@ -344,6 +347,27 @@ def test_a_bare_key_is_refused(keys: Any) -> None:
 def test_an_empty_key_is_refused(key: Any) -> None:
     with pytest.raises(ValueError, match="key is empty: is its environment variable set"):
         MsgPackSerializer(symmetric_encryption_keys=[KEY, key])
+
+
+@pytest.mark.parametrize("key", ["hunter2", b"hunter2", "x" * (SHORTEST_KEY - 1)])
+@pytest.mark.parametrize("others", [[], [KEY]])
+def test_a_key_that_can_be_guessed_is_refused(key: Any, others: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"fewer than 16 characters .* secrets\.token_urlsafe\(32\)$") as caught:
+        MsgPackSerializer(symmetric_encryption_keys=[*others, key])
+    assert str(key) not in str(caught.value)
+
+
+def test_the_shortest_key_is_a_key() -> None:
+    assert encrypting("x" * SHORTEST_KEY).crypter is not None
+
+
+def test_what_the_error_recommends_is_a_key() -> None:
+    assert encrypting(secrets.token_urlsafe(32)).crypter is not None
+
+
+def test_a_key_that_is_no_text_is_refused_without_being_shown() -> None:
+    with pytest.raises(TypeError, match="^an encryption key is text or bytes, not int$"):
+        MsgPackSerializer(symmetric_encryption_keys=[1234567890123456789])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("keys", [None, []])

@@ -8,7 +8,7 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cryptography.fernet import Fernet, MultiFernet
 
 __all__ = [
+    "SHORTEST_KEY",
     "BaseMessageSerializer",
     "JSONSerializer",
     "MissingSerializer",
@@ -26,6 +27,9 @@ __all__ = [
     "SerializersRegistry",
     "registry",
 ]
+
+SHORTEST_KEY: Final = 16
+"""Characters that an encryption key has at least: what is shorter can be guessed by who has seen one message."""
 
 
 class SerializerDoesNotExist(FastChannelsError, KeyError):
@@ -40,7 +44,8 @@ class BaseMessageSerializer(ABC):
     Subclasses override `as_bytes` and `from_bytes`; layers call `serialize` and `deserialize`.
 
     Args:
-        symmetric_encryption_keys: the first encrypts, every one decrypts; None or empty: no encryption.
+        symmetric_encryption_keys: the first encrypts, every one decrypts; each has 16 characters or more. None or
+            empty: no encryption.
         random_prefix_length: bytes of noise before each message, so that equal messages differ.
         expiry: accepted for compatibility and ignored: no clock decides whether a message can be read.
     """
@@ -115,8 +120,8 @@ class BaseMessageSerializer(ABC):
         keys = list(keys or ())
         if not keys:
             return None
-        if not all(keys):
-            raise ValueError("an encryption key is empty: is its environment variable set?")
+        for key in keys:
+            _check_key(key)
         from cryptography.fernet import MultiFernet
 
         return MultiFernet([self.make_fernet(key) for key in keys])
@@ -127,6 +132,19 @@ class BaseMessageSerializer(ABC):
 
         data = key.encode() if isinstance(key, str) else key
         return Fernet(base64.urlsafe_b64encode(hashlib.sha256(data).digest()))
+
+
+def _check_key(key: object) -> None:
+    """Raise an error, without the key in it, unless `key` can be one."""
+    if not key:
+        raise ValueError("an encryption key is empty: is its environment variable set?")
+    if not isinstance(key, (str, bytes)):
+        raise TypeError(f"an encryption key is text or bytes, not {type(key).__name__}")
+    if len(key) < SHORTEST_KEY:
+        raise ValueError(
+            f"an encryption key has fewer than {SHORTEST_KEY} characters and can be guessed: "
+            "make one with secrets.token_urlsafe(32)"
+        )
 
 
 class MissingSerializer(BaseMessageSerializer):

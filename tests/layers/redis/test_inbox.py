@@ -137,7 +137,7 @@ async def test_what_is_sent_to_a_channel_that_was_released_is_counted(layer: Lay
 
 
 @both_loops
-@pytest.mark.parametrize("keys", [None, ["new", "old"]])
+@pytest.mark.parametrize("keys", [None, ["a secret of both"]])
 async def test_a_channel_of_another_process_joins_and_leaves_as_soon_as_the_call_returns(
     make_layer: MakeLayer, keys: list[str] | None
 ) -> None:

@@ -27,6 +27,8 @@ from tests.support.waiting import until
 
 Layer = RedisPubSubChannelLayer
 
+OLD, NEW = "the old secret of ours", "the new secret of ours"
+
 
 def dropped(layer: Layer, reason: str) -> int:
     return layer.statistics().dropped.get(reason, 0)
@@ -206,7 +208,7 @@ async def test_an_overload_is_one_line_of_the_log_as_long_as_it_lasts(
 
 
 async def test_keys_are_changed_without_losing_anybody(make_layer: MakeLayer) -> None:
-    old, both, new = [make_layer(symmetric_encryption_keys=keys) for keys in (["a"], ["b", "a"], ["b"])]
+    old, both, new = [make_layer(symmetric_encryption_keys=keys) for keys in ([OLD], [NEW, OLD], [NEW])]
     channel, plain = await both.new_channel(), await receiving(both, "plain")
     await both.group_add("room", channel)
     for sender in (old, both, new):
@@ -221,9 +223,9 @@ async def test_keys_are_changed_without_losing_anybody(make_layer: MakeLayer) ->
 
 
 async def test_who_has_other_keys_or_none_is_not_understood(make_layer: MakeLayer, caplog: Any) -> None:
-    layer = make_layer(symmetric_encryption_keys=["secret"])
+    layer = make_layer(symmetric_encryption_keys=[OLD])
     channel = await layer.new_channel()
-    for stranger in (make_layer(symmetric_encryption_keys=["other"]), make_layer()):
+    for stranger in (make_layer(symmetric_encryption_keys=[NEW]), make_layer()):
         await stranger.send(channel, {"type": "forged"})
     await layer.send(channel, "after")
     assert await layer.receive(channel) == "after"
@@ -232,7 +234,7 @@ async def test_who_has_other_keys_or_none_is_not_understood(make_layer: MakeLaye
 
 
 async def test_what_was_said_to_one_cannot_be_replayed_to_another(make_layer: MakeLayer, admin: Redis) -> None:
-    layer = make_layer(symmetric_encryption_keys=["secret"])
+    layer = make_layer(symmetric_encryption_keys=[OLD])
     addresses = Addresses(layer.prefix)
     first, second = await layer.new_channel(), await layer.new_channel()
     await layer.group_add("room", second)

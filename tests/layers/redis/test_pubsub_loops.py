@@ -213,7 +213,7 @@ def test_what_a_closed_loop_held_survives_an_outage_when_it_is_taken_over(
         run(second())
 
 
-@pytest.mark.parametrize("keys", [None, ["secret"]])
+@pytest.mark.parametrize("keys", [None, ["a secret of both"]])
 def test_another_process_reaches_a_channel_that_was_taken_over(
     redis_url: str, run: Run[Any], keys: list[str] | None
 ) -> None:
