@@ -366,7 +366,7 @@ def test_what_the_error_recommends_is_a_key() -> None:
 
 
 def test_a_key_that_is_no_text_is_refused_without_being_shown() -> None:
-    with pytest.raises(TypeError, match="^an encryption key is text or bytes, not int$"):
+    with pytest.raises(TypeError, match=r"^an encryption key is text or bytes, not int$"):
         MsgPackSerializer(symmetric_encryption_keys=[1234567890123456789])  # type: ignore[list-item]
 
 

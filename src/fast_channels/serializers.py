@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from cryptography.fernet import Fernet, MultiFernet
 
 __all__ = [
-    "SHORTEST_KEY",
     "BaseMessageSerializer",
     "JSONSerializer",
     "MissingSerializer",
