@@ -20,6 +20,8 @@ from fast_channels.layers.redis.scripts import (
 )
 from fast_channels.testing.server import ServerProcess
 
+connect: Any = Connection
+
 LEASE = 4_000
 """Milliseconds."""
 
@@ -38,8 +40,8 @@ class Desk:
 
     def __init__(self, port: int) -> None:
         self.names = QueueKeys(uuid4().hex)
-        self.admin = Redis(port=port)
-        self.connection = Connection(port=port)
+        self.admin: Any = Redis(port=port)  # its stubs know of no bytes
+        self.connection: Any = connect(port=port)
 
     def run(self, script: Script, keys: tuple[bytes, ...], *args: bytes | str | int) -> Any:
         """Run a script and return its reply.
@@ -58,7 +60,7 @@ class Desk:
     def now(self) -> int:
         """Milliseconds on the server's clock."""
         seconds, micros = self.admin.time()
-        return seconds * 1000 + micros // 1000
+        return int(seconds) * 1000 + int(micros) // 1000
 
     def everything(self) -> dict[bytes, bytes | None]:
         """All keys of the prefix with what is in them."""
