@@ -55,7 +55,7 @@ async def test_workers_that_are_killed_in_their_handlers_lose_nothing(everywhere
 async def test_twin_messages_that_are_acknowledged_before_they_are_handled_die_with_the_worker(scene: Scene) -> None:
     await let_them_die(scene, "naively die inside")
     scene.work("survivor", naively=True)
-    scene.settle = NOTICED
+    scene.settle = 8.0
     await scene.all_handled()
     assert len(scene.judge().broken()) == WORKERS
 

@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from fast_channels.testing.server import ServerProcess
-from tests.faults.queue.conftest import Everywhere, Serve
+from tests.faults.queue.conftest import Everywhere
 from tests.faults.queue.scene import Scene, eventually
 from tests.faults.queue.weakened import weaken
 
@@ -28,7 +28,7 @@ async def stand_still(server: ServerProcess, scene: Scene, seconds: float) -> in
     server.pause()
     await asyncio.sleep(seconds)
     server.resume()
-    await sender.send("jobs")
+    await sender.send("jobs", seconds=1)
     await scene.all_handled()
     return sum(layer.statistics().redelivered for layer in [*workers, *idle])
 
@@ -103,8 +103,6 @@ async def test_twin_who_has_less_patience_than_the_pause_knows_nothing(server: S
 
 # Killed and started again
 
-DURABLE = {"appendonly": "yes", "appendfsync": "always"}
-
 
 async def die_and_live(server: ServerProcess, scene: Scene) -> None:
     """The server is killed three times under load, half of which nobody handles until it is over."""
@@ -120,12 +118,13 @@ async def die_and_live(server: ServerProcess, scene: Scene) -> None:
     await scene.all_handled()
 
 
-async def test_what_a_server_has_on_its_disk_survives_its_death(serve: Serve, tmp_path: Path) -> None:
-    server = serve(**DURABLE)
-    async with Scene(server.url, tmp_path / "ledger") as scene:
+async def test_what_a_server_has_on_its_disk_survives_its_death(everywhere: Everywhere) -> None:
+    async def scenario(server: ServerProcess, scene: Scene) -> None:
         await die_and_live(server, scene)
         assert scene.judge().once_in_order() == []
         assert scene.ledger.count("acknowledged") > 100
+
+    await everywhere(scenario, appendonly="yes", appendfsync="always")
 
 
 @on_valkey
