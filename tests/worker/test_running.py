@@ -1,7 +1,9 @@
 """A worker hands messages to consumers, and gives back what they fail on."""
 
 import asyncio
+import gc
 import logging
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -39,9 +41,10 @@ def layer(in_memory_layer: InMemoryChannelLayer) -> InMemoryChannelLayer:
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that were asked for. All are short."""
     asked: list[float] = []
+    real = Backoff.pause
 
     def pause(self: Backoff) -> float:
-        asked.append(0.001)
+        asked.append(real(self))
         return 0.001
 
     monkeypatch.setattr(Backoff, "pause", pause)
@@ -302,6 +305,38 @@ async def test_a_message_that_fails_is_not_taken_again_without_a_pause(
     assert len(without_pauses) >= 2
 
 
+async def test_pauses_begin_again_after_a_success(
+    jobs: Jobs, layer: InMemoryChannelLayer, without_pauses: list[float]
+) -> None:
+    class Uncertain(Job):
+        async def job_do(self, message: Any) -> None:
+            self.begin(message)
+            if len(self.jobs.begun) % 4:
+                raise ZeroDivisionError
+
+    async with working(Uncertain.as_asgi(jobs=jobs), ["jobs"], layer):
+        for number in range(2):
+            await layer.send("jobs", job("do", number))
+        await until(lambda: len(jobs.begun) == 8)
+    assert [number for number, pause in enumerate(without_pauses) if pause < 0.15] == [0, 3]
+
+
+async def test_an_application_that_asks_again_and_again_does_not_stop_the_others(
+    jobs: Jobs, layer: InMemoryChannelLayer
+) -> None:
+    async def greedy(scope: Any, receive: Any, send: Any) -> None:
+        while True:
+            with suppress(StopConsumer):
+                await receive()
+
+    router = ChannelNameRouter({"greedy": greedy, "jobs": jobs.consumer()})
+    await layer.send("greedy", job("do"))
+    async with working(router, None, layer, grace=0) as worker:
+        await layer.send("jobs", job("do", 1))
+        await until(lambda: jobs.done == [1])
+        assert not worker.done()  # as it is when the time for a test has run out
+
+
 async def test_a_layer_that_delays_what_failed_is_asked_for_the_next_message_at_once(
     jobs: Jobs, without_pauses: list[float]
 ) -> None:
@@ -425,6 +460,9 @@ async def test_a_layer_that_is_closed_ends_the_worker(
         await layer.close()
         with pytest.raises(ChannelLayerClosed):
             await asyncio.wait_for(asyncio.shield(worker), 10)
+    del worker
+    gc.collect()
+    assert "never retrieved" not in caplog.text
     assert "worker stopping (the layer was closed while channel" in caplog.text
     assert lines(caplog)[-1] == "worker stopped: 1 messages handled, 0 failures"
 

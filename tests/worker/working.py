@@ -93,4 +93,4 @@ async def stopped(task: "asyncio.Task[None]") -> None:
     """Cancel a worker, in a hurry, and wait until it has ended."""
     while not task.done():
         task.cancel()
-        await asyncio.wait({task}, timeout=0.1)
+        await asyncio.wait({task}, timeout=1)

@@ -106,7 +106,7 @@ class Worker:
 
     async def run(self) -> None:
         """Work until `stop()` is called, or this task is cancelled, which does the same."""
-        life = asyncio.get_running_loop().create_task(self._live())
+        life = asyncio.get_running_loop().create_task(self._live(), name="fast-channels worker")
         cancelled = False
         while not life.done():
             try:

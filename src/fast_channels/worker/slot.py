@@ -100,7 +100,7 @@ class Slot:
                     failure = error
                     self._log_failure(error)
                     raise
-            self._tally.handled += failure is None
+            self._tally.handled += 1
         except BaseException as error:
             return self._settle(error, failure)
         finally:
