@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from fast_channels.exceptions import ServerRefused
-from fast_channels.layers.redis.link import Link
+from fast_channels.layers.redis.link import Commands
 
 __all__ = ["complaints", "warn_about"]
 
@@ -48,7 +48,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
 
 
-async def warn_about(link: Link) -> None:
+async def warn_about(link: Commands) -> None:
     """Log what the server of `link` cannot keep. What it will not say is taken to be well.
 
     Raises:
@@ -64,7 +64,7 @@ async def warn_about(link: Link) -> None:
         logger.warning("%s cannot keep what the queue promises: %s", link.label, complaint)
 
 
-async def _save(link: Link) -> str | None:
+async def _save(link: Commands) -> str | None:
     try:
         answer = await link.call(b"CONFIG", b"GET", b"save")
     except ServerRefused:

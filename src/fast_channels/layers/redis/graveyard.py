@@ -27,7 +27,7 @@ class Graveyard:
     async def channels(self) -> dict[str, int]:
         """The channels that have dead letters, with how many."""
         counts = {}
-        for link in self._hub.links():
+        for link in await self._hub.servers.all_links():
             for kind, name in await things(link, self._wiring.keys):
                 dead = self._wiring.keys.shared(name).dead
                 if kind == "c" and (count := await link.call(b"ZCARD", dead)):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from fast_channels.exceptions import FastChannelsError, OutcomeUnknown, ServerRefused
-from fast_channels.layers.redis.link import Link
+from fast_channels.layers.redis.link import Commands
 from fast_channels.layers.redis.scripts import ACKNOWLEDGE, GIVE_BACK, KEEP, run
 from fast_channels.layers.redis.wiring import DEAD_LETTERS, LEASE, QueueWiring
 
@@ -63,7 +63,7 @@ class Holdings:
         link: to the server of the channel.
     """
 
-    def __init__(self, channel: str, client: str, wiring: QueueWiring, link: Link) -> None:
+    def __init__(self, channel: str, client: str, wiring: QueueWiring, link: Commands) -> None:
         self.name = f"{client}:{next(_lives)}"
         self.held: set[Held] = set()
         self._channel = channel

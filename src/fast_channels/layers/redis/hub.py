@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from functools import partial
 
 import msgspec
@@ -10,13 +11,14 @@ from fast_channels import names
 from fast_channels.exceptions import ChannelLayerClosed, ChannelReleased
 from fast_channels.layers.mailbox import Mailbox
 from fast_channels.layers.redis.checks import warn_about
+from fast_channels.layers.redis.cluster_servers import servers_of
 from fast_channels.layers.redis.envelope import Control
-from fast_channels.layers.redis.link import Link, LinkEvents
+from fast_channels.layers.redis.link import Commands, Link, LinkEvents
 from fast_channels.layers.redis.mailroom import pack_head
 from fast_channels.layers.redis.memberships import GroupMemberships
 from fast_channels.layers.redis.pulse import Pulse
 from fast_channels.layers.redis.requests import Requests
-from fast_channels.layers.redis.servers import ServerEvents, Servers
+from fast_channels.layers.redis.servers import ServerEvents
 from fast_channels.layers.redis.shared import SharedChannel
 from fast_channels.layers.redis.stream_inbox import StreamInbox
 from fast_channels.layers.redis.subscriptions import Gap
@@ -45,10 +47,10 @@ class Hub:
         self._shared_memberships: dict[str, GroupMemberships] = {}
         self._pulse = Pulse(client, self._beat)
         events = ServerEvents(self._check, self.is_back, on_gap=self._missed_wakes)
-        self.servers = Servers(wiring.topology, wiring.patience, wiring.counters, events, sharded=True)
+        self.servers = servers_of(wiring.topology, wiring.patience, wiring.counters, events, sharded=True)
         self.ways = Ways(client, wiring, self.servers)
         self._requests = Requests(client, self, self._send_control, wiring.patience, wiring.counters)
-        self._undertaker = Undertaker(client, wiring, self.link_to, self.links)
+        self._undertaker = Undertaker(client, wiring, self.link_to, self._lease_links)
 
     def __repr__(self) -> str:
         return f"<Hub {self.client}: {len(self.inboxes)} inboxes, {len(self.shared)} shared channels>"
@@ -58,29 +60,28 @@ class Hub:
         """Whether there are channels that a later loop may want to take over."""
         return any(inbox.local.mailboxes for inbox in self.inboxes.values())
 
-    def link_to(self, key: bytes) -> Link:
+    def link_to(self, key: bytes) -> Commands:
         """The link for commands to the server of `key`."""
         return self.servers.link_to(key)
-
-    def links(self) -> list[Link]:
-        """The links to all servers."""
-        return self.servers.all_links()
 
     def reading_link(self, key: bytes, events: LinkEvents) -> Link:
         """A link of its own to the server of `key`, for commands that block."""
         return self.servers.reading_link(key, events)
 
+    def _lease_links(self) -> Sequence[Commands]:
+        return self.servers.links_with(self._wiring.keys.leases()[0])
+
     def _missed_wakes(self, gap: Gap) -> None:
         for shared in self.shared.values():
             shared.look_again()
 
-    def _check(self, link: Link) -> None:
+    def _check(self, link: Commands) -> None:
         """Have a look at a server that the layer did not use before."""
         if link.label not in self._wiring.checked:
             self._wiring.checked.add(link.label)
             self._pulse.begin(("check", link.label), self._look_at(link))
 
-    async def _look_at(self, link: Link) -> None:
+    async def _look_at(self, link: Commands) -> None:
         try:
             await warn_about(link)
         except BaseException:
@@ -184,7 +185,7 @@ class Hub:
     def _beat(self) -> None:
         """Give signs of life, wherever they are looked for."""
         begin = self._pulse.begin
-        for link in self.links():
+        for link in self._lease_links():
             begin((self._undertaker, link.label), self._undertaker.keep_lease(link))
         for inbox in self.inboxes.values():
             begin(inbox, inbox.keep())

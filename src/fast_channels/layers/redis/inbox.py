@@ -12,14 +12,14 @@ import msgspec
 from fast_channels import names
 from fast_channels.layers.local import LocalChannels
 from fast_channels.layers.mailbox import Counters, is_worth_a_line
+from fast_channels.layers.redis.cluster_servers import Topology, servers_of
 from fast_channels.layers.redis.envelope import Control, open_envelope, pack_control, pack_direct
 from fast_channels.layers.redis.joins import Joins
 from fast_channels.layers.redis.keys import Addresses
-from fast_channels.layers.redis.link import Link, Patience
+from fast_channels.layers.redis.link import Commands, Patience
 from fast_channels.layers.redis.requests import Requests
-from fast_channels.layers.redis.servers import ServerEvents, Servers
+from fast_channels.layers.redis.servers import ServerEvents
 from fast_channels.layers.redis.subscriptions import Gap, Route
-from fast_channels.layers.redis.topology import Shards
 from fast_channels.serializers import MsgPackSerializer
 
 __all__ = ["Inbox", "Wiring"]
@@ -31,7 +31,7 @@ logger = logging.getLogger("fast_channels.redis")
 class Wiring:
     """What all inboxes of a layer share."""
 
-    topology: Shards
+    topology: Topology
     addresses: Addresses
     patience: Patience
     counters: Counters
@@ -48,16 +48,17 @@ OUTLETS = 10_000
 class Outlet(NamedTuple):
     """The way to a channel or a group."""
 
-    link: Link
+    link: Commands
     address: bytes
     context: bytes
     """What a message is encrypted for: a receiver elsewhere cannot read it."""
     head: bytes = b""
     """What precedes the payload: the channel, at an address that channels share."""
+    command: bytes = b"PUBLISH"
 
     def publish(self, payload: bytes) -> Coroutine[Any, Any, int]:
         """Publish, and return how many processes heard it."""
-        return self.link.call(b"PUBLISH", self.address, self.head + payload)
+        return self.link.call(self.command, self.address, self.head + payload)
 
 
 class Inbox:
@@ -74,7 +75,7 @@ class Inbox:
         self._outlets: dict[str, Outlet] = {}
         self._group_outlets: dict[str, Outlet] = {}
         events = ServerEvents(on_deaf=wiring.on_down, on_gap=wiring.on_gap)
-        self.servers = Servers(wiring.topology, wiring.patience, wiring.counters, events)
+        self.servers = servers_of(wiring.topology, wiring.patience, wiring.counters, events)
         self._joins = Joins(local, self._leave)
         self._requests = Requests(client, self, self._send_control, wiring.patience, wiring.counters)
 
@@ -99,10 +100,10 @@ class Inbox:
             names.check_channel_name(channel)
             if names.is_specific(channel):
                 address = self._wiring.addresses.inbox(names.client_of(channel))
-                outlet = Outlet(self.servers.link_to(address), address, channel.encode(), pack_direct(channel, b""))
+                outlet = self._outlet_at(address, channel.encode(), pack_direct(channel, b""))
             else:
                 address = self._wiring.addresses.shared(channel)
-                outlet = Outlet(self.servers.link_to(address), address, address)
+                outlet = self._outlet_at(address, address)
             _remember(self._outlets, channel, outlet)
         return outlet
 
@@ -116,13 +117,12 @@ class Inbox:
         if outlet is None:
             names.check_group_name(group)
             address = self._wiring.addresses.group(group)
-            outlet = Outlet(self.servers.link_to(address), address, address)
+            outlet = self._outlet_at(address, address)
             _remember(self._group_outlets, group, outlet)
         return outlet
 
-    def links(self) -> list[Link]:
-        """The links for commands to all servers."""
-        return self.servers.all_links()
+    def _outlet_at(self, address: bytes, context: bytes, head: bytes = b"") -> Outlet:
+        return Outlet(self.servers.link_to(address), address, context, head, self.servers.publish)
 
     # Receiving
 
@@ -207,7 +207,7 @@ class Inbox:
     async def _send_control(self, client: str, control: Control) -> int:
         address = self._wiring.addresses.inbox(client)
         payload = pack_control(self._wiring.control.serialize(control, address))
-        return await Outlet(self.servers.link_to(address), address, address).publish(payload)
+        return await self._outlet_at(address, address).publish(payload)
 
     def _control(self, address: bytes, payload: bytes) -> None:
         self._requests.handle(msgspec.convert(self._wiring.control.deserialize(payload, address), Control))

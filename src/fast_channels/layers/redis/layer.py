@@ -13,7 +13,8 @@ from fast_channels import names
 from fast_channels.exceptions import ForeignChannelError, MessageTooLarge
 from fast_channels.layers.base import BaseChannelLayer, LayerStatistics
 from fast_channels.layers.mailbox import SKIPPED, Counters, is_worth_a_line
-from fast_channels.layers.redis.config import Hosts, parse_hosts
+from fast_channels.layers.redis.cluster import Cluster
+from fast_channels.layers.redis.config import Hosts, SentinelMaster, Server, parse_hosts
 from fast_channels.layers.redis.topology import Endpoint, Shards
 from fast_channels.serializers import BaseMessageSerializer, registry
 from fast_channels.type_defs import ChannelCapacityDict
@@ -70,6 +71,7 @@ class RedisLayer(BaseChannelLayer, Generic[Part]):
         service_name: str | None,
         sentinel_kwargs: Mapping[str, Any] | None,
         connection_kwargs: Mapping[str, Any] | None,
+        cluster: bool,
     ) -> None:
         super().__init__(expiry=expiry, capacity=capacity, channel_capacity=channel_capacity)
         servers = parse_hosts(
@@ -80,7 +82,7 @@ class RedisLayer(BaseChannelLayer, Generic[Part]):
             connection_kwargs=connection_kwargs,
         )
         self.prefix = prefix
-        self._topology = Shards([Endpoint(server) for server in servers])
+        self._topology = _cluster(servers) if cluster else Shards([Endpoint(server) for server in servers])
         more = {"random_prefix_length": random_prefix_length} if random_prefix_length else {}
         self._serializer = registry.get_serializer(
             serializer_format, symmetric_encryption_keys=symmetric_encryption_keys, **more
@@ -212,6 +214,13 @@ class RedisLayer(BaseChannelLayer, Generic[Part]):
     def _after_fork(self) -> None:
         _of_parents.append(self._parts)
         self._start_afresh()
+
+
+def _cluster(servers: Sequence[Server | SentinelMaster]) -> Cluster:
+    nodes = [server for server in servers if isinstance(server, Server)]
+    if len(nodes) != len(servers):
+        raise ValueError("a Cluster has no Sentinels: with cluster=True, hosts are some of its nodes")
+    return Cluster(nodes)
 
 
 _layers: "weakref.WeakSet[RedisLayer[Any]]" = weakref.WeakSet()

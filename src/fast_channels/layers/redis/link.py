@@ -7,7 +7,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from hiredis import ReplyError
 
@@ -15,7 +15,7 @@ from fast_channels.exceptions import OutcomeUnknown, ServerRefused, ServerUnreac
 from fast_channels.layers.redis.connection import Answer, Connection, packed
 from fast_channels.layers.redis.topology import REPLICA, Endpoint, is_replica
 
-__all__ = ["Link", "LinkEvents", "Patience", "backoff"]
+__all__ = ["Commands", "Link", "LinkEvents", "Patience", "backoff"]
 
 logger = logging.getLogger("fast_channels.redis")
 
@@ -65,6 +65,30 @@ class LinkEvents:
         """It is usable again; nothing was heard for `outage` seconds."""
 
 
+class Commands(Protocol):
+    """Where commands go: to one server, or to whichever has a slot. See `Link`."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def connection(self) -> Connection | None: ...
+
+    @property
+    def trouble(self) -> BaseException | None: ...
+
+    @property
+    def is_started(self) -> bool: ...
+
+    async def call(self, *args: bytes | str | int) -> Any: ...
+
+    async def answer(self, command: bytes) -> Any: ...
+
+    def submit(self, command: bytes) -> "asyncio.Future[Any]": ...
+
+    def before_write(self, prepare: Callable[[], None]) -> None: ...
+
+
 class Link:
     """Commands to one endpoint, over whatever connection there is.
 
@@ -108,6 +132,13 @@ class Link:
     def trouble(self) -> BaseException | None:
         """Why there is no connection, if there was an attempt."""
         return self._trouble
+
+    @property
+    def heard_at(self) -> float:
+        """When something was last heard of the server, on the loop's clock; infinite if there is nothing to say."""
+        if self._connection is not None:
+            return self._connection.heard_at
+        return self._down_since if self._down_since is not None else float("inf")
 
     @property
     def is_started(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 
 from fast_channels.exceptions import FastChannelsError, ServerRefused, ServerUnreachable
 from fast_channels.layers.redis.keys import QueueKeys
-from fast_channels.layers.redis.link import Link, Patience
+from fast_channels.layers.redis.link import Commands, Patience
 from fast_channels.layers.redis.scripts import JOIN, run
 from fast_channels.layers.redis.wiring import LEASE
 
@@ -58,7 +58,7 @@ class GroupMemberships:
         self,
         keys: QueueKeys,
         member: Callable[[], bytes],
-        link_to: Callable[[bytes], Link],
+        link_to: Callable[[bytes], Commands],
         patience: Patience,
         lasts: int,
         *,

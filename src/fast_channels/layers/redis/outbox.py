@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from hiredis import ReplyError
 
 from fast_channels.exceptions import OutcomeUnknown, ServerRefused, ServerUnreachable
-from fast_channels.layers.redis.link import Link, Patience
+from fast_channels.layers.redis.link import Commands, Patience
 from fast_channels.layers.redis.scripts import Script, is_unknown_script
 
 __all__ = ["ANSWER_KEPT", "Outbox"]
@@ -76,7 +76,7 @@ class Outbox:
 
     def __init__(
         self,
-        link: Link,
+        link: Commands,
         patience: Patience,
         script: Script,
         keys: Sequence[bytes],

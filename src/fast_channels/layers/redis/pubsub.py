@@ -58,6 +58,7 @@ class RedisPubSubChannelLayer(RedisLayer[Inbox]):
         service_name: the name of the master at its Sentinels.
         sentinel_kwargs: options of the connections to the Sentinels.
         connection_kwargs: options of the connections to the servers.
+        cluster: whether `hosts` are nodes of a Redis Cluster; any of them will do, the others are found.
         group_expiry: has no effect here: a membership lives as long as its process; taken like `expiry`.
         overflow: what one more message does to a full mailbox: `drop_newest`, `drop_oldest`, or `close` (its consumer
             is closed with code 1013). Counted and logged in any case.
@@ -81,6 +82,7 @@ class RedisPubSubChannelLayer(RedisLayer[Inbox]):
         service_name: str | None = None,
         sentinel_kwargs: Mapping[str, Any] | None = None,
         connection_kwargs: Mapping[str, Any] | None = None,
+        cluster: bool = False,
         overflow: OverflowPolicy = "drop_newest",
         send_timeout: float = 5.0,
     ) -> None:
@@ -96,6 +98,7 @@ class RedisPubSubChannelLayer(RedisLayer[Inbox]):
             service_name=service_name,
             sentinel_kwargs=sentinel_kwargs,
             connection_kwargs=connection_kwargs,
+            cluster=cluster,
         )
         check_overflow_policy(overflow)
         self.overflow: OverflowPolicy = overflow
@@ -196,9 +199,10 @@ class RedisPubSubChannelLayer(RedisLayer[Inbox]):
         """The channels and groups of this event loop, and how many subscribers each address of the layer has."""
         inbox = self._here()
         servers = []
-        for link in inbox.links():
-            addresses = await link.call(b"PUBSUB", b"CHANNELS", self._addresses.everything())
-            counts = await link.call(b"PUBSUB", b"NUMSUB", *addresses) if addresses else {}
+        shard = b"SHARD" if inbox.servers.publish == b"SPUBLISH" else b""
+        for link in await inbox.servers.all_links():
+            addresses = await link.call(b"PUBSUB", shard + b"CHANNELS", self._addresses.everything())
+            counts = await link.call(b"PUBSUB", shard + b"NUMSUB", *addresses) if addresses else {}
             servers.append({"server": link.label, "subscribers": _as_counts(counts)})
         return {
             "layer": "pub/sub",

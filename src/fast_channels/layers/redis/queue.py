@@ -62,6 +62,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
         service_name: the name of the master at its Sentinels.
         sentinel_kwargs: options of the connections to the Sentinels.
         connection_kwargs: options of the connections to the servers.
+        cluster: whether `hosts` are nodes of a Redis Cluster; any of them will do, the others are found.
         max_deliveries: how often `delivery()` hands a message out before it is a dead letter.
         retry_delay: seconds before a message that was given back comes again; twice as long each time, at most 60.
         send_timeout: seconds that a send waits for a server that is away.
@@ -85,6 +86,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
         service_name: str | None = None,
         sentinel_kwargs: Mapping[str, Any] | None = None,
         connection_kwargs: Mapping[str, Any] | None = None,
+        cluster: bool = False,
         max_deliveries: int = 5,
         retry_delay: float = 0.5,
         send_timeout: float = 5.0,
@@ -102,6 +104,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
             service_name=service_name,
             sentinel_kwargs=sentinel_kwargs,
             connection_kwargs=connection_kwargs,
+            cluster=cluster,
         )
         if not group_expiry > 0:
             raise ValueError(f"group_expiry must be more than 0 seconds, not {group_expiry!r}")
@@ -262,7 +265,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
         """Drop every message and every membership. Other processes forget theirs as soon as they read of it."""
         hub = self._here()
         hub.flush()
-        for link in hub.servers.all_links():
+        for link in await hub.servers.all_links():
             await empty(link, self._wiring.keys)
 
     # Looking

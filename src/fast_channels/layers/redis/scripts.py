@@ -9,7 +9,7 @@ from hiredis import ReplyError
 
 from fast_channels.exceptions import ServerRefused
 from fast_channels.layers.redis.connection import Connection, packed
-from fast_channels.layers.redis.link import Link
+from fast_channels.layers.redis.link import Commands
 
 __all__ = [
     "ACKNOWLEDGE",
@@ -57,7 +57,7 @@ def is_unknown_script(answer: str) -> bool:
     return answer.startswith("NOSCRIPT")
 
 
-async def run(link: Link, script: Script, keys: Sequence[bytes], *args: bytes | str | int) -> Any:
+async def run(link: Commands, script: Script, keys: Sequence[bytes], *args: bytes | str | int) -> Any:
     """Run a script and return its reply.
 
     Raises:

@@ -48,6 +48,7 @@ class Servers(LinkEvents):
         self._counters = counters
         self._events = events
         self._sharded = sharded
+        self.publish = b"SPUBLISH" if sharded else b"PUBLISH"
         self._links: dict[int, Link] = {}
         self._subscriptions: dict[int, Subscriptions] = {}
 
@@ -58,7 +59,11 @@ class Servers(LinkEvents):
         """The link for commands to the server of `address`."""
         return self._link(self._shards.place_of(address))
 
-    def all_links(self) -> list[Link]:
+    def links_with(self, address: bytes) -> list[Link]:
+        """The links to every server that has something like `address`: all of them."""
+        return [self._link(shard) for shard in range(len(self._shards))]
+
+    async def all_links(self) -> list[Link]:
         """The links to all servers."""
         return [self._link(shard) for shard in range(len(self._shards))]
 

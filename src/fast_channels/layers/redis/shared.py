@@ -12,10 +12,10 @@ from fast_channels.exceptions import ChannelReleased, FastChannelsError, ServerR
 from fast_channels.layers.mailbox import SKIPPED, Counters
 from fast_channels.layers.reader import EMPTY, PumpedReader
 from fast_channels.layers.redis.held import TRY_AGAIN, Held, Holdings, patiently
-from fast_channels.layers.redis.link import Link
+from fast_channels.layers.redis.link import Commands
 from fast_channels.layers.redis.outbox import PASSING
 from fast_channels.layers.redis.scripts import TAKE, run
-from fast_channels.layers.redis.subscriptions import Subscriptions
+from fast_channels.layers.redis.subscriptions import Listening
 from fast_channels.layers.redis.wiring import LEASE, QueueWiring
 
 __all__ = ["Held", "SharedChannel", "SharedReader"]
@@ -49,7 +49,7 @@ class SharedChannel:
     """
 
     def __init__(
-        self, channel: str, client: str, wiring: QueueWiring, link: Link, subscriptions: Callable[[], Subscriptions]
+        self, channel: str, client: str, wiring: QueueWiring, link: Commands, subscriptions: Callable[[], Listening]
     ) -> None:
         self.channel = channel
         self.keys = wiring.keys.shared(channel)

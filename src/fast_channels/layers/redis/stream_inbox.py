@@ -16,7 +16,7 @@ from fast_channels.layers.local import LocalChannels
 from fast_channels.layers.redis.accounts import pairs
 from fast_channels.layers.redis.connection import Connection, Sink, packed
 from fast_channels.layers.redis.joins import Joins
-from fast_channels.layers.redis.link import Link, LinkEvents
+from fast_channels.layers.redis.link import Commands, Link, LinkEvents
 from fast_channels.layers.redis.mailroom import Mailroom
 from fast_channels.layers.redis.memberships import GroupMemberships
 from fast_channels.layers.redis.scripts import ATTEND, BURY, REPORT, is_unknown_script, run, run_on
@@ -49,7 +49,7 @@ class Host(Protocol):
 
     loop: asyncio.AbstractEventLoop
 
-    def link_to(self, key: bytes) -> Link:
+    def link_to(self, key: bytes) -> Commands:
         """The link for commands to the server of `key`."""
         ...
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from hiredis import ReplyError
 
@@ -12,7 +12,7 @@ from fast_channels.layers.redis.connection import Connection
 from fast_channels.layers.redis.link import Link, LinkEvents, Patience
 from fast_channels.layers.redis.topology import Endpoint
 
-__all__ = ["Gap", "Route", "Subscriptions"]
+__all__ = ["Gap", "Listening", "Route", "Subscriptions"]
 
 logger = logging.getLogger("fast_channels.redis")
 
@@ -48,6 +48,16 @@ class _Wanted:
     def __init__(self, route: Route, confirmed: "asyncio.Future[None]") -> None:
         self.route = route
         self.confirmed = confirmed
+
+
+class Listening(Protocol):
+    """Where to subscribe: at one server, or wherever a slot is. See `Subscriptions`."""
+
+    async def subscribe(self, address: bytes, route: Route) -> None: ...
+
+    def want(self, address: bytes, route: Route) -> None: ...
+
+    def unsubscribe(self, address: bytes) -> None: ...
 
 
 class Subscriptions(LinkEvents):
@@ -134,6 +144,10 @@ class Subscriptions(LinkEvents):
             if not wanted.confirmed.done():
                 wanted.confirmed.set_result(None)  # who waits for it hears that it is over
 
+    def abandon(self) -> None:
+        """Let go of the connection after the loop was closed under it."""
+        self.link.abandon()
+
     async def close(self) -> None:
         """Forget all subscriptions and end the connection. Idempotent."""
         wanted = list(self._wanted.items())
@@ -148,14 +162,15 @@ class Subscriptions(LinkEvents):
         """Tell who waits for `address`. Who does not wait was promised it: then it is asked for again later."""
         if wanted.confirmed.done():
             logger.warning("%s is not heard, and is tried again: %s", address.decode(), error)
-            self._loop.call_later(TRY_AGAIN, self._try_again, address)
+            self._loop.call_later(TRY_AGAIN, self.try_again, address)
             return
         wanted.confirmed.set_exception(error)
         wanted.confirmed.exception()  # who waited may have been cancelled
         if self._wanted.get(address) is wanted:
             self.unsubscribe(address)
 
-    def _try_again(self, address: bytes) -> None:
+    def try_again(self, address: bytes) -> None:
+        """Ask for an address again that the server had refused."""
         if address in self._wanted:
             self._change(address)
 

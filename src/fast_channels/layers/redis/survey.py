@@ -1,11 +1,12 @@
 """What a queue layer has on its servers: to look at, and to empty."""
 
+import asyncio
 from collections import Counter
 from typing import Any, Final
 
 from fast_channels.layers.redis.hub import Hub
 from fast_channels.layers.redis.keys import QueueKeys
-from fast_channels.layers.redis.link import Link
+from fast_channels.layers.redis.link import Commands
 from fast_channels.layers.redis.mailroom import pack_head
 from fast_channels.layers.redis.scripts import EMPTY, run
 
@@ -15,7 +16,7 @@ AT_ONCE: Final = 1000
 """Keys of one step of a scan."""
 
 
-async def scan(link: Link, pattern: str) -> list[bytes]:
+async def scan(link: Commands, pattern: str) -> list[bytes]:
     """The keys on one server that match `pattern`: step by step, so that the server goes on serving others."""
     found: set[bytes] = set()
     cursor = b"0"
@@ -26,20 +27,20 @@ async def scan(link: Link, pattern: str) -> list[bytes]:
             return sorted(found)
 
 
-async def things(link: Link, keys: QueueKeys) -> list[tuple[str, str]]:
+async def things(link: Commands, keys: QueueKeys) -> list[tuple[str, str]]:
     """What there is on one server: kind (`i` inbox, `g` group, `c` shared channel) and name."""
     return sorted({keys.thing_of(key) for key in await scan(link, keys.everything())} - {("leases", "")})
 
 
-async def empty(link: Link, keys: QueueKeys) -> None:
+async def empty(link: Commands, keys: QueueKeys) -> None:
     """Drop all messages and memberships on one server, and tell the owners of inboxes to forget theirs."""
     found = await scan(link, keys.everything())
     inboxes = {name for kind, name in map(keys.thing_of, found) if kind == "i"}
     for client in sorted(inboxes):
         await run(link, EMPTY, keys.inbox(client), pack_head("f"))
     others = [key for key in found if keys.thing_of(key)[0] in ("c", "g")]
-    for start in range(0, len(others), AT_ONCE):
-        await link.call(b"UNLINK", *others[start : start + AT_ONCE])
+    for start in range(0, len(others), AT_ONCE):  # one by one, but in one go: in a Cluster each has its own slot
+        await asyncio.gather(*(link.call(b"UNLINK", key) for key in others[start : start + AT_ONCE]))
 
 
 async def look(hub: Hub, keys: QueueKeys) -> dict[str, Any]:
@@ -48,7 +49,7 @@ async def look(hub: Hub, keys: QueueKeys) -> dict[str, Any]:
     groups: dict[str, list[str]] = {}
     inboxes: dict[str, Any] = {}
     servers = []
-    for link in hub.links():
+    for link in await hub.servers.all_links():
         seconds, micros = await link.call(b"TIME")
         now = int(seconds) * 1000 + int(micros) / 1000
         for kind, name in await things(link, keys):
@@ -64,7 +65,7 @@ async def look(hub: Hub, keys: QueueKeys) -> dict[str, Any]:
     return {"layer": "queue", "channels": channels, "groups": groups, "inboxes": inboxes, "servers": servers}
 
 
-async def _shared(link: Link, keys: QueueKeys, name: str, now: float) -> dict[str, Any]:
+async def _shared(link: Commands, keys: QueueKeys, name: str, now: float) -> dict[str, Any]:
     shared = keys.shared(name)
     held = _flat(await link.call(b"HGETALL", shared.held))
     holders = Counter(holder.decode().partition(":")[0] for holder in held.values())  # by client
@@ -79,7 +80,7 @@ async def _shared(link: Link, keys: QueueKeys, name: str, now: float) -> dict[st
     }
 
 
-async def _members(link: Link, keys: QueueKeys, hub: Hub, name: str, now: float) -> list[str]:
+async def _members(link: Commands, keys: QueueKeys, hub: Hub, name: str, now: float) -> list[str]:
     """The channels of this loop by name, those of others as `inbox <client>`, and shared channels."""
     members: list[str] = []
     for member in await link.call(b"ZRANGEBYSCORE", keys.group(name), f"{now:.0f}", b"+inf"):
@@ -93,7 +94,7 @@ async def _members(link: Link, keys: QueueKeys, hub: Hub, name: str, now: float)
     return members
 
 
-async def _inbox(link: Link, keys: QueueKeys, client: str, now: float) -> dict[str, Any]:
+async def _inbox(link: Commands, keys: QueueKeys, client: str, now: float) -> dict[str, Any]:
     inbox = keys.inbox(client)
     first = await link.call(b"XRANGE", inbox.stream, b"-", b"+", b"COUNT", 1)
     meta = _flat(await link.call(b"HGETALL", inbox.meta))

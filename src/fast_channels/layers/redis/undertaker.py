@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
 from fast_channels.exceptions import FastChannelsError
-from fast_channels.layers.redis.link import Link
+from fast_channels.layers.redis.link import Commands
 from fast_channels.layers.redis.scripts import BURY, LEASE_SCRIPT, run
 from fast_channels.layers.redis.wiring import LEASE, QueueWiring
 
@@ -25,11 +25,15 @@ class Undertaker:
     Args:
         client: whose lease it is.
         link_to: the link to the server of a key.
-        links: the links to all servers.
+        links: the links to all servers that keep leases.
     """
 
     def __init__(
-        self, client: str, wiring: QueueWiring, link_to: Callable[[bytes], Link], links: Callable[[], list[Link]]
+        self,
+        client: str,
+        wiring: QueueWiring,
+        link_to: Callable[[bytes], Commands],
+        links: Callable[[], Sequence[Commands]],
     ) -> None:
         self._client = client
         self._wiring = wiring
@@ -40,7 +44,7 @@ class Undertaker:
     def __repr__(self) -> str:
         return f"<Undertaker {self._client}>"
 
-    async def keep_lease(self, link: Link) -> None:
+    async def keep_lease(self, link: Commands) -> None:
         """Give a sign of life to one server, and bury whom it names.
 
         Raises:
@@ -69,7 +73,7 @@ class Undertaker:
             leaving.append(self._link_to(key).call(b"ZREM", key, member))
         await asyncio.gather(*leaving, return_exceptions=True)  # what is left ends when somebody sends to the group
 
-    async def _strike_off(self, link: Link, client: bytes) -> None:
+    async def _strike_off(self, link: Commands, client: bytes) -> None:
         """Forget its lease. A client that lives has it again with its next sign of life."""
         ends, runs = self._keys
         await link.call(b"ZREM", ends, client)

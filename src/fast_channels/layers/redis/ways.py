@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from fast_channels import names
-from fast_channels.layers.redis.link import Link
+from fast_channels.layers.redis.cluster_servers import AnyServers
+from fast_channels.layers.redis.link import Commands
 from fast_channels.layers.redis.mailroom import pack_head
 from fast_channels.layers.redis.outbox import ANSWER_KEPT, Argument, Outbox
 from fast_channels.layers.redis.scripts import APPEND, PUSH, Script
-from fast_channels.layers.redis.servers import Servers
 from fast_channels.layers.redis.wiring import INBOX_BOUND, QueueWiring
 
 __all__ = ["GroupOutlet", "Outlet", "Ways"]
@@ -32,7 +32,7 @@ class Outlet(NamedTuple):
 class GroupOutlet(NamedTuple):
     """The way to a group."""
 
-    link: Link
+    link: Commands
     key: bytes
     """Of its members; and what a message is encrypted for."""
     head: bytes
@@ -45,7 +45,7 @@ class Ways:
         client: whose batches the servers recognise when they come again.
     """
 
-    def __init__(self, client: str, wiring: QueueWiring, servers: Servers) -> None:
+    def __init__(self, client: str, wiring: QueueWiring, servers: AnyServers) -> None:
         self._client = client
         self._wiring = wiring
         self._servers = servers

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fast_channels.layers.mailbox import Counters
+from fast_channels.layers.redis.cluster_servers import Topology
 from fast_channels.layers.redis.keys import QueueKeys
 from fast_channels.layers.redis.link import Patience
-from fast_channels.layers.redis.topology import Shards
 from fast_channels.serializers import MsgPackSerializer
 
 __all__ = ["BEAT", "DEAD_LETTERS", "INBOX_BOUND", "LEASE", "QueueWiring"]
@@ -30,7 +30,7 @@ DEAD_LETTERS: Final = 10_000
 class QueueWiring:
     """The options of a layer, and what its event loops have in common."""
 
-    topology: Shards
+    topology: Topology
     keys: QueueKeys
     patience: Patience
     counters: Counters
