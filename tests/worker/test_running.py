@@ -70,6 +70,21 @@ async def test_a_message_goes_to_the_method_that_its_type_names_and_is_acknowled
     assert not layer.channels
 
 
+@pytest.mark.parametrize("name", ["in_memory_layer", "pubsub_layer", "queue_layer"])
+async def test_any_layer_will_do(jobs: Jobs, name: str, request: pytest.FixtureRequest) -> None:
+    layer = request.getfixturevalue(name)
+
+    async def send_until_done() -> None:
+        """On pub/sub, only who receives already gets it."""
+        while not jobs.done:
+            await layer.send("jobs", job("do"))
+            await asyncio.sleep(0.01)
+
+    async with working(jobs.consumer(), ["jobs"], layer) as worker:
+        await asyncio.wait_for(send_until_done(), 30)
+        assert not worker.done()
+
+
 async def test_each_message_has_a_consumer_of_its_own(jobs: Jobs, layer: InMemoryChannelLayer) -> None:
     async with working(jobs.consumer(), ["jobs"], layer, concurrency=2):
         for number in range(4):
