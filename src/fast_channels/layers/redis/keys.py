@@ -130,7 +130,7 @@ class QueueKeys:
     @staticmethod
     def thing_of(key: bytes) -> tuple[str, str]:
         """What a key belongs to: the kind (`i` inbox, `g` group, `c` shared channel) and the name."""
-        kind, _, name = key.decode().rpartition("}")[0].partition("|{")[2].partition(":")
+        kind, _, name = key.decode(errors="replace").rpartition("}")[0].partition("|{")[2].partition(":")
         return kind, name
 
 
