@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import ssl
 from collections.abc import Callable
 
 import pytest
@@ -91,6 +92,10 @@ ERRORS: list[tuple[FastChannelsError, str]] = [
     (
         ServerUnreachable("redis://h:1/0", 5),
         "redis://h:1/0 cannot be reached (waited 5.0 s); is it running, and is the address right?",
+    ),
+    (  # an error of TLS says itself what to do
+        ServerUnreachable("rediss://h:1/0", 5, ssl.SSLError(1, "not trusted")),
+        "rediss://h:1/0 cannot be reached (waited 5.0 s): not trusted",
     ),
     (
         OutcomeUnknown("redis://h:1/0", OSError("cut")),

@@ -24,6 +24,7 @@ Exception
 The last three are signals, not errors: `except FastChannelsError` never swallows them.
 """
 
+import ssl
 from collections.abc import Iterable
 from typing import Any
 
@@ -150,8 +151,8 @@ class ServerUnreachable(FastChannelsError, ConnectionError):
         self.waited = waited
         self.cause = _text(cause)
         reason = f": {self.cause}" if self.cause else ""
-        hint = "is it running, and is the address right?"
-        super().__init__(f"{server} cannot be reached (waited {waited:.1f} s){reason}; {hint}")
+        hint = "" if isinstance(cause, ssl.SSLError) else "; is it running, and is the address right?"
+        super().__init__(f"{server} cannot be reached (waited {waited:.1f} s){reason}{hint}")
 
 
 class OutcomeUnknown(FastChannelsError, ConnectionError):

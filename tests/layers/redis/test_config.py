@@ -220,8 +220,13 @@ def test_the_data_nodes_may_speak_tls() -> None:
     assert master(connection_kwargs={"ssl": True}).server.at("10.0.0.1", 6380).label == "rediss://10.0.0.1:6380/0"
 
 
-def test_the_sentinels_may_speak_tls() -> None:
-    assert master(sentinel_kwargs={"ssl": True}).sentinel_options == {"ssl": True}
+def test_the_sentinels_may_speak_tls_and_their_certificates_fit_their_names() -> None:
+    assert master(sentinel_kwargs={"ssl": True}).sentinel_options == {"ssl": True, "ssl_check_hostname": True}
+
+
+@pytest.mark.parametrize("options", [{"ssl_check_hostname": False}, {"ssl_cert_reqs": "none"}])
+def test_the_certificates_of_sentinels_are_not_looked_at_if_one_says_so(options: dict[str, Any]) -> None:
+    assert master(sentinel_kwargs={"ssl": True, **options}).sentinel_options == {"ssl": True, **options}
 
 
 @pytest.mark.parametrize(

@@ -1,109 +1,196 @@
-"""TLS to a real server: verified by default, and refused with the reason."""
+"""TLS to real servers and Sentinels: verified by default, each on its own, and refused with the reason."""
 
 import asyncio
-import shutil
 import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
 from fast_channels.exceptions import ServerUnreachable
-from fast_channels.layers.redis import RedisPubSubChannelLayer
-from fast_channels.testing.server import free_port
+from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
+from fast_channels.layers.redis.certificates import explained
+from fast_channels.testing.server import ServerProcess
+from tests.support.loops import both_loops
+from tests.support.tls import Authority
+from tests.support.waiting import PATIENCE
 
-REDIS_SERVER = shutil.which("redis-server")
+pytestmark = pytest.mark.tls
 
-pytestmark = [
-    pytest.mark.tls,
-    pytest.mark.skipif(REDIS_SERVER is None, reason="needs the system package redis-server, which speaks TLS"),
-]
+Layer = type[RedisChannelLayer] | type[RedisPubSubChannelLayer]
 
+each_layer = pytest.mark.parametrize("kind", [RedisChannelLayer, RedisPubSubChannelLayer])
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def trusted(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("authority") / "ca.pem"
-    authority.cert_pem.write_to_path(path)
-    return str(path)
+UNKNOWN = r"the certificate of localhost was issued by an unknown authority: set ssl_ca_certs to a file"
+OTHER_NAME = r"the certificate of 127\.0\.0\.1 is not for this host name: "
 
 
 @pytest.fixture(scope="module")
-def port(authority: trustme.CA, trusted: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    folder = tmp_path_factory.mktemp("server")
-    certificate = authority.issue_cert("localhost")
-    certificate.private_key_pem.write_to_path(folder / "key.pem")
-    certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
-    port = free_port()
-    with running(folder, port, trusted) as server:
-        wait_until_it_speaks(port, trusted, server)
-        yield port
-        server.kill()
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
-def running(folder: Path, port: int, authority: str) -> "subprocess.Popen[bytes]":
-    options = {
-        "port": 0,
-        "tls-port": port,
-        "tls-cert-file": folder / "cert.pem",
-        "tls-key-file": folder / "key.pem",
-        "tls-ca-cert-file": authority,
-        "tls-auth-clients": "no",
-        "save": "",
-        "dir": folder,
-    }
-    arguments = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
-    return subprocess.Popen([str(REDIS_SERVER), *arguments], stdout=subprocess.DEVNULL)
+@pytest.fixture(scope="module")
+def other_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("other-authority"))
 
 
-def wait_until_it_speaks(port: int, authority: str, server: "subprocess.Popen[bytes]") -> None:
-    async def speaks() -> None:
-        context = ssl.create_default_context(cafile=authority)
-        async with asyncio.timeout(10):
-            while server.poll() is None:
-                try:
-                    _, writer = await asyncio.open_connection("localhost", port, ssl=context)
-                except OSError:
-                    await asyncio.sleep(0.05)
-                else:
-                    writer.close()
-                    await writer.wait_closed()
-                    return
-        pytest.fail("the TLS server ended")
-
-    asyncio.run(speaks())
+@pytest.fixture(scope="module")
+def server(authority: Authority) -> Iterator[ServerProcess]:
+    with authority.server("localhost") as server:
+        yield server
 
 
-@pytest.mark.parametrize("form", ["url", "dict with url", "dict with host"])
-async def test_a_layer_works_over_tls(port: int, trusted: str, form: str) -> None:
-    hosts: dict[str, Any] = {
-        "url": f"rediss://localhost:{port}?ssl_ca_certs={trusted}",
-        "dict with url": {"address": f"rediss://localhost:{port}", "ssl_ca_certs": trusted},
-        "dict with host": {"host": "localhost", "port": port, "ssl": True, "ssl_ca_certs": trusted},
-    }
-    async with RedisPubSubChannelLayer([hosts[form]]) as layer:
+async def works(layer: RedisChannelLayer | RedisPubSubChannelLayer) -> None:
+    async with layer, asyncio.timeout(PATIENCE):
         channel = await layer.new_channel()
         await layer.group_add("room", channel)
         await layer.group_send("room", {"type": "heard"})
-        assert await asyncio.wait_for(layer.receive(channel), 10) == {"type": "heard"}
+        assert await layer.receive(channel) == {"type": "heard"}
 
 
+# Servers
+
+
+@both_loops
+@each_layer
+@pytest.mark.parametrize("form", ["url", "dict with url", "dict with host", "connection_kwargs"])
+async def test_a_layer_works_over_tls(server: ServerProcess, authority: Authority, kind: Layer, form: str) -> None:
+    url, trusted = f"rediss://localhost:{server.port}", authority.file
+    options: dict[str, dict[str, Any]] = {
+        "url": {"hosts": [f"{url}?ssl_ca_certs={trusted}"]},
+        "dict with url": {"hosts": [{"address": url, "ssl_ca_certs": trusted}]},
+        "dict with host": {"hosts": [{"host": "localhost", "port": server.port, "ssl": True, "ssl_ca_certs": trusted}]},
+        "connection_kwargs": {
+            "hosts": [("localhost", server.port)],
+            "connection_kwargs": {"ssl": True, "ssl_ca_certs": trusted},
+        },
+    }
+    await works(kind(prefix=f"tls-{form}", **options[form]))
+
+
+CANNOT_BE_TRUSTED = [
+    pytest.param("rediss://localhost:{port}", {}, UNKNOWN, id="an authority that nobody trusts"),
+    pytest.param("rediss://localhost:{port}", {"ssl_ca_certs": "{other}"}, UNKNOWN, id="another authority"),
+    pytest.param("rediss://127.0.0.1:{port}", {"ssl_ca_certs": "{trusted}"}, OTHER_NAME, id="another name"),
+    pytest.param(
+        "rediss://localhost:{port}", {"ssl_ca_certs": "/no/such.pem"}, "a file that its TLS options name", id="no file"
+    ),
+]
+
+
+@both_loops
+@each_layer
+@pytest.mark.parametrize(("url", "options", "reason"), CANNOT_BE_TRUSTED)
+async def test_a_server_that_cannot_be_trusted_is_refused_with_the_reason(
+    server: ServerProcess,
+    authority: Authority,
+    other_authority: Authority,
+    kind: Layer,
+    url: str,
+    options: dict[str, str],
+    reason: str,
+) -> None:
+    values = {"port": server.port, "trusted": authority.file, "other": other_authority.file}
+    given = {name: value.format(**values) for name, value in options.items()}
+    label = url.format(**values)
+    async with kind(hosts=[label], connection_kwargs=given, send_timeout=0.2) as layer:
+        with pytest.raises(ServerUnreachable, match=rf"^{label}/0 cannot be reached \(.*\): {reason}") as caught:
+            await layer.send("jobs", {"type": "secret"})
+        assert "is it running" not in str(caught.value)
+
+
+@each_layer
+@pytest.mark.parametrize("options", [{"ssl_check_hostname": False}, {"ssl_cert_reqs": "none"}], ids=str)
+async def test_it_is_trusted_nevertheless_if_one_says_so(
+    server: ServerProcess, authority: Authority, kind: Layer, options: dict[str, Any]
+) -> None:
+    """What shows that it was the verification that refused."""
+    host = {"host": "127.0.0.1", "port": server.port, "ssl": True, "ssl_ca_certs": authority.file, **options}
+    await works(kind(hosts=[host], prefix="unverified"))
+
+
+def test_what_has_nothing_to_do_with_tls_is_left_as_it_is() -> None:
+    error = ConnectionRefusedError("no")
+    assert explained(error, "h") is error
+    other = ssl.SSLError(1, "something else")
+    assert explained(other, "h") is other
+
+
+def test_a_certificate_that_is_over_is_told_with_the_reason() -> None:
+    error = ssl.SSLCertVerificationError(1, "x")
+    error.verify_code, error.verify_message = 10, "certificate has expired"
+    assert str(explained(error, "h")) == "the certificate of h is not accepted: certificate has expired"
+
+
+# Sentinels: of another authority than their servers
+
+
+@pytest.fixture(scope="module")
+def sentinel(
+    server: ServerProcess,
+    authority: Authority,
+    other_authority: Authority,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ServerProcess]:
+    """Its own certificate is of `other_authority`, that of the servers of `authority`."""
+    both = tmp_path_factory.mktemp("both") / "both.pem"
+    both.write_text(Path(authority.file).read_text() + Path(other_authority.file).read_text())
+    config = {
+        "tls-replication": "yes",
+        "sentinel resolve-hostnames": "yes",
+        "sentinel announce-hostnames": "yes",
+        "sentinel monitor": f"mymaster localhost {server.port} 1",
+    }
+    sentinel = other_authority.server("localhost", trusts=str(both), arguments=("--sentinel",), config=config)
+    with sentinel:
+        yield sentinel
+
+
+def on_sentinel(
+    kind: Layer, sentinel: ServerProcess, of_sentinels: dict[str, Any], of_servers: dict[str, Any], host: str
+) -> RedisChannelLayer | RedisPubSubChannelLayer:
+    return kind(
+        sentinels=[(host, sentinel.port)],
+        service_name="mymaster",
+        sentinel_kwargs={"ssl": True, **of_sentinels},
+        connection_kwargs={"ssl": True, **of_servers},
+        prefix="on-sentinel",
+        send_timeout=0.5,
+    )
+
+
+@both_loops
+@each_layer
+async def test_sentinels_and_servers_are_verified_each_on_their_own(
+    sentinel: ServerProcess, authority: Authority, other_authority: Authority, kind: Layer
+) -> None:
+    of_sentinels, of_servers = {"ssl_ca_certs": other_authority.file}, {"ssl_ca_certs": authority.file}
+    await works(on_sentinel(kind, sentinel, of_sentinels, of_servers, "localhost"))
+
+
+@each_layer
 @pytest.mark.parametrize(
-    ("host", "reason"),
+    ("of_sentinels", "of_servers", "host", "reason"),
     [
-        ("rediss://localhost:{port}", "certificate verify failed"),
-        ("rediss://127.0.0.1:{port}?ssl_ca_certs={trusted}", "IP address mismatch"),
+        pytest.param("other", "other", "localhost", rf": {UNKNOWN}", id="the server's authority"),
+        pytest.param("own", "own", "localhost", rf"no Sentinel names .*localhost:\d+: {UNKNOWN}", id="the Sentinel's"),
+        pytest.param("", "own", "localhost", rf"no Sentinel names .*localhost:\d+: {UNKNOWN}", id="nothing"),
+        pytest.param("other", "own", "127.0.0.1", rf"127\.0\.0\.1:\d+: {OTHER_NAME}", id="the Sentinel's name"),
     ],
-    ids=["an authority nobody trusts", "another name"],
 )
-async def test_a_certificate_that_does_not_fit_is_refused(port: int, trusted: str, host: str, reason: str) -> None:
-    async with RedisPubSubChannelLayer([host.format(port=port, trusted=trusted)], send_timeout=2) as layer:
+async def test_a_sentinel_or_a_server_that_cannot_be_trusted_is_refused_with_the_reason(
+    sentinel: ServerProcess,
+    authority: Authority,
+    other_authority: Authority,
+    kind: Layer,
+    of_sentinels: str,
+    of_servers: str,
+    host: str,
+    reason: str,
+) -> None:
+    files = {"own": {"ssl_ca_certs": authority.file}, "other": {"ssl_ca_certs": other_authority.file}, "": {}}
+    async with on_sentinel(kind, sentinel, files[of_sentinels], files[of_servers], host) as layer:
         with pytest.raises(ServerUnreachable, match=reason):
             await layer.send("jobs", {"type": "secret"})

@@ -157,8 +157,8 @@ def _server(options: dict[str, Any]) -> Server:
         connection_class = UnixDomainSocketConnection if "path" in known else Connection
     if secure and connection_class is Connection:
         connection_class = SSLConnection
-    if issubclass(connection_class, SSLConnection) and known.get("ssl_cert_reqs", "required") not in NO_CERTIFICATE:
-        known.setdefault("ssl_check_hostname", True)  # as redis-py does from version 6 on
+    if issubclass(connection_class, SSLConnection):
+        known = _verifying(known)
     template = connection_class(**known)
     return Server(
         template,
@@ -166,6 +166,13 @@ def _server(options: dict[str, Any]) -> Server:
         port=int(getattr(template, "port", 6379)),
         path=getattr(template, "path", None),
     )
+
+
+def _verifying(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of TLS with which a certificate must fit the host's name, as it is with redis-py from version 6 on."""
+    if options.get("ssl_cert_reqs", "required") in NO_CERTIFICATE:
+        return dict(options)
+    return {"ssl_check_hostname": True, **options}
 
 
 def _check_address(host: object, port: Any) -> None:
@@ -188,6 +195,7 @@ def _sentinel_master(
 ) -> SentinelMaster:
     if not sentinels or not name:
         raise ValueError("sentinels and service_name go together: sentinels=[(host, port)], service_name='mymaster'")
+    sentinel_options = _verifying(sentinel_options) if sentinel_options.get("ssl") else dict(sentinel_options)
     _server(dict(sentinel_options))  # an option that does not exist is an error now, not at the first connection
     try:
         for host, port in sentinels:
@@ -195,4 +203,4 @@ def _sentinel_master(
         nodes = tuple((host, int(port)) for host, port in sentinels)
     except (TypeError, ValueError) as error:
         raise ValueError(f"sentinels must be a list of (host, port): {error}") from None
-    return SentinelMaster(nodes, name, _server(dict(options)), dict(sentinel_options))
+    return SentinelMaster(nodes, name, _server(dict(options)), sentinel_options)

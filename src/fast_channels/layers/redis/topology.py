@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from fast_channels.exceptions import ServerRefused
+from fast_channels.layers.redis.certificates import explained
 from fast_channels.layers.redis.config import SentinelMaster, Server
 from fast_channels.layers.redis.connection import Connection, PushHandler
 
@@ -116,7 +117,7 @@ class Endpoint:
             try:
                 host, port = await _ask(node, self._where.name, {**patience, **self._where.sentinel_options})
             except (RedisError, OSError) as error:
-                answers.append(f"{node[0]}:{node[1]}: {error}")
+                answers.append(f"{node[0]}:{node[1]}: {explained(error, node[0])}")
             else:
                 return self._where.server.at(host, port)
         raise ConnectionError(f"no Sentinel names a master ({'; '.join(answers)})")
@@ -156,8 +157,11 @@ async def _open(server: Server, on_push: PushHandler, on_writable: Callable[[], 
     if server.path is not None:
         _, connection = await loop.create_unix_connection(factory, server.path)
     elif isinstance(server.template, SSLConnection):
-        context = server.template.ssl_context.get()
-        _, connection = await loop.create_connection(factory, server.host, server.port, ssl=context)
+        try:
+            context = server.template.ssl_context.get()
+            _, connection = await loop.create_connection(factory, server.host, server.port, ssl=context)
+        except OSError as error:
+            raise explained(error, server.host) from error
     else:
         _, connection = await loop.create_connection(factory, server.host, server.port)
     return connection
