@@ -65,14 +65,23 @@ class SlotLink:
 
     Args:
         node_link: the link to a node; it waits for its server only a moment, so that another one may be tried.
+        is_open: whether the connections are not closed, and their loop does not end.
         patience: how long a command waits altogether.
     """
 
-    def __init__(self, cluster: Cluster, slot: int, node_link: Callable[[Node], Link], patience: Patience) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        slot: int,
+        node_link: Callable[[Node], Link],
+        is_open: Callable[[], bool],
+        patience: Patience,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._cluster = cluster
         self._slot = slot
         self._node_link = node_link
+        self._is_open = is_open
         self._patience = patience
         self._trouble: BaseException | None = None
 
@@ -99,9 +108,8 @@ class SlotLink:
 
     @property
     def is_started(self) -> bool:
-        """Whether it is connected, or connecting."""
-        link = self._link()
-        return link is not None and link.is_started
+        """Whether it is connected, or connecting, or may be soon: whichever node has the slot then."""
+        return self._is_open()
 
     def _link(self) -> Link | None:
         node = self._cluster.node_of(self._slot)

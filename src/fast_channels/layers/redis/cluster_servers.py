@@ -35,6 +35,7 @@ class ClusterServers(LinkEvents):
         self._nodes: dict[Node, Link] = {}
         self._slots: dict[int, SlotLink] = {}
         self._subscriptions: ClusterSubscriptions | None = None
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"<ClusterServers: {', '.join(map(repr, self._nodes.values())) or 'none used'}>"
@@ -44,7 +45,8 @@ class ClusterServers(LinkEvents):
         slot = self._cluster.slot_of(address)
         link = self._slots.get(slot)
         if link is None:
-            link = self._slots[slot] = SlotLink(self._cluster, slot, self._node, self._patience)
+            link = self._slots[slot] = SlotLink(self._cluster, slot, self._node, self._is_open, self._patience)
+            self._closed = False
         return link
 
     def links_with(self, address: bytes) -> list[SlotLink]:
@@ -79,6 +81,10 @@ class ClusterServers(LinkEvents):
             self._events.on_first_use(link)
         return link
 
+    def _is_open(self) -> bool:
+        """False once it is closed, and when the loop ends and has cancelled what keeps connections."""
+        return not self._closed and (not self._nodes or any(link.is_started for link in self._nodes.values()))
+
     # LinkEvents
 
     def on_down(self, reason: BaseException) -> None:
@@ -92,6 +98,7 @@ class ClusterServers(LinkEvents):
 
     async def close(self) -> None:
         """End all connections. Idempotent; they open again when they are used."""
+        self._closed = True
         nodes, self._nodes = self._nodes, {}
         subscriptions, self._subscriptions = self._subscriptions, None
         self._slots.clear()
