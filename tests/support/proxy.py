@@ -279,6 +279,7 @@ class _Link:
         for _, writer in self._streams.values():
             if reset:
                 sock = writer.get_extra_info("socket")
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                with suppress(OSError):  # it was closed a moment ago
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             writer.transport.abort()
         self.ended.set()

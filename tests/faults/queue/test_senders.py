@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fast_channels.testing.server import ServerProcess
-from tests.faults.queue.conftest import Everywhere, Scenario
+from tests.faults.queue.conftest import Everywhere
 from tests.faults.queue.scene import Scene
 
 on_valkey = pytest.mark.parametrize("kind", ["valkey9"])
@@ -50,9 +50,12 @@ async def race_to_an_owner(server: ServerProcess, scene: Scene) -> None:
     assert got == scene.ledger.keys("acknowledged")
 
 
-@pytest.mark.parametrize("scenario", [race_and_be_handled, race_to_an_owner])
-async def test_of_a_hundred_senders_exactly_ten_get_the_ten_places(everywhere: Everywhere, scenario: Scenario) -> None:
-    await everywhere(scenario)
+async def test_of_a_hundred_senders_exactly_ten_get_the_ten_places(everywhere: Everywhere) -> None:
+    await everywhere(race_and_be_handled)
+
+
+async def test_the_same_for_a_channel_that_somebody_owns(everywhere: Everywhere) -> None:
+    await everywhere(race_to_an_owner)
 
 
 @on_valkey
