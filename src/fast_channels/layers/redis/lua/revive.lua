@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Send dead letters again, or drop them.
 -- KEYS: the channel's ready list, payloads, states, dead letters, their reports
 -- ARGV: again or drop, address of the wake-up, ids (none: all)
