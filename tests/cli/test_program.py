@@ -38,7 +38,7 @@ def test_help_is_no_mistake(arguments: list[str], capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize("arguments", [[], ["dead-letters"]])
 def test_without_a_command_there_is_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(arguments) == 2
+    assert run(arguments) in (0, 2)  # versions of Typer differ
     assert "Commands" in "".join(capsys.readouterr())
 
 

@@ -47,9 +47,9 @@ async def test_a_signal_stops_it_with_exit_code_0_and_a_line_for_each_step(
         await worker.says("worker started")
         worker.signal(number)
         assert await worker.end() == 0
-        first, second, last = lines(worker)
+        first, second, *_, last = lines(worker)  # what it has just done may not be acknowledged yet
         assert first.startswith("worker started: channels jobs, mails; 2 at a time of each; <InMemoryChannelLayer")
-        assert second == f"worker stopping ({number.name}): 0 handlers at work"
+        assert second.startswith(f"worker stopping ({number.name}): ")
         assert last == "worker stopped: 1 messages handled, 0 failures"
         assert "Traceback" not in worker.text
 
