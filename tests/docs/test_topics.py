@@ -4,8 +4,9 @@ import datetime as dt
 import decimal
 import enum
 import re
+import shlex
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import is_dataclass
 from typing import Any
 
@@ -14,12 +15,20 @@ import pytest
 from redis.asyncio import Redis
 
 from fast_channels import names
-from fast_channels.layers import BaseChannelLayer, InMemoryChannelLayer, RedisPubSubChannelLayer
+from fast_channels.exceptions import ServerRefused
+from fast_channels.layers import (
+    BaseChannelLayer,
+    InMemoryChannelLayer,
+    RedisChannelLayer,
+    RedisPubSubChannelLayer,
+)
 from fast_channels.layers.mailbox import OVERFLOW_POLICIES
+from fast_channels.layers.redis.keys import InboxKeys, QueueKeys, SharedKeys
 from fast_channels.layers.redis.link import Patience
 from fast_channels.testing.contract.values import VALUES
 from fast_channels.testing.server import ServerProcess
 from tests.docs.pages import ROOT, Page
+from tests.support.servers import KINDS, server_binary
 
 PROMISES = "docs/topics/promises.md"
 WAY = "docs/topics/way.md"
@@ -114,9 +123,103 @@ async def test_a_delivery_that_fails_is_given_back(
 def test_the_files_on_the_way_exist() -> None:
     source = ROOT / "src" / "fast_channels"
     steps = re.findall(r"\*\*`([\w/]+\.py)`\*\*", Page(WAY).text)
-    assert len(steps) >= 7
+    assert len(steps) >= 14
     for step in steps:
         assert [path for path in source.rglob("*.py") if path.as_posix().endswith(f"/{step}")], step
+
+
+KEY = re.compile(r"^(asgi\|\S+) +(hash|stream|set|list|sorted set|string|pub/sub)  ", re.MULTILINE)
+
+
+def test_every_key_is_in_the_list() -> None:
+    keys = QueueKeys("asgi")
+    inbox, shared = keys.inbox("CLIENT"), keys.shared("CHANNEL")
+    named = [*inbox, *shared, keys.group("GROUP"), *keys.leases(), keys.wake("CHANNEL")]
+    named.append(keys.answered(inbox.meta, "CLIENT").replace(b"{i:CLIENT}", "{…}".encode()))
+    assert sorted(key for key, _ in KEY.findall(Page(WAY).text)) == sorted(key.decode() for key in named)
+    assert len(named) == len(InboxKeys._fields) + len(SharedKeys._fields) + 5
+
+
+async def test_the_types_are_those_in_the_list(queue_layer: RedisChannelLayer, redis_url: str) -> None:
+    types = {key.replace("asgi|", f"{queue_layer.prefix}|"): kind for key, kind in KEY.findall(Page(WAY).text)}
+    await use(queue_layer)
+    async with Redis.from_url(redis_url, decode_responses=True) as server:
+        found = [key async for key in server.scan_iter(f"{queue_layer.prefix}|*")]
+        assert len(found) > 10
+        for key in found:
+            assert types[as_in_the_list(str(key))] == str(await server.type(key)).replace("zset", "sorted set")
+
+
+def as_in_the_list(key: str) -> str:
+    """The same key of somebody or something else."""
+    if "|answered|" in key:
+        return re.sub(r"\{.*", "{…}|answered|CLIENT", key)
+    for kind, name in {"i": "CLIENT", "c": "CHANNEL", "g": "GROUP"}.items():
+        key = re.sub(rf"\{{{kind}:[^}}]*\}}", f"{{{kind}:{name}}}", key)
+    return key
+
+
+async def use(layer: BaseChannelLayer) -> None:
+    """Do with a layer what can be done with it, and leave something."""
+    channel = await layer.new_channel()
+    await layer.group_add("room", channel)
+    for _ in range(2):
+        await layer.send(channel, {"type": "direct"})
+        await layer.group_send("room", {"type": "group"})
+        assert [(await layer.receive(channel))["type"] for _ in range(2)] == ["direct", "group"]
+    await layer.group_add("left", channel)
+    await layer.group_discard("left", channel)
+    await layer.inspect()
+    if isinstance(layer, RedisChannelLayer):
+        await use_shared(layer)
+
+
+async def use_shared(layer: RedisChannelLayer) -> None:
+    for channel in ("jobs", "jobs", "jobs", "other"):
+        await layer.send(channel, {"type": "job"})
+    await layer.receive("jobs")
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            async with layer.delivery("jobs"):
+                raise ZeroDivisionError
+    await layer.dead_letters.channels()
+    await layer.dead_letters.list("jobs")
+
+
+@pytest.fixture(params=KINDS)
+async def restricted(request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """A server with the user of the page, as a URL."""
+    words = next(shlex.split(block.code.replace("\\\n", "")) for block in Page(WAY).blocks if "ACL" in block.code)
+    with ServerProcess(binary=server_binary(request.param)) as server:
+        async with Redis.from_url(server.url) as admin:
+            await admin.execute_command(*words[1:])  # type: ignore[no-untyped-call]
+        yield server.url.replace("redis://", "redis://chat:secret@")
+
+
+async def test_the_rights_of_the_page_are_all_that_the_layers_need(
+    restricted: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for kind in (RedisChannelLayer, RedisPubSubChannelLayer):
+        async with kind(hosts=[restricted]) as layer:
+            await use(layer)
+            await layer.flush()
+            await use(layer)
+    assert "NOPERM" not in caplog.text
+
+
+async def test_who_has_the_rights_of_the_page_reaches_nothing_else(restricted: str) -> None:
+    for kind in (RedisChannelLayer, RedisPubSubChannelLayer):
+        async with kind(hosts=[restricted], prefix="asgi2") as layer:
+            with pytest.raises(ServerRefused, match="NOPERM"):
+                await layer.send("jobs", {"type": "job"})
+
+
+async def test_the_queue_has_three_connections() -> None:
+    with ServerProcess() as server:
+        async with RedisChannelLayer(hosts=[server.url]) as layer, Redis.from_url(server.url) as admin:
+            await use(layer)
+            clients = [client for client in await admin.client_list() if client["name"] == "fast-channels"]
+            assert len(clients) == 3
 
 
 async def test_subscriptions_and_connections_are_as_few_as_the_page_says() -> None:
