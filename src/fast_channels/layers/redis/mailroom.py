@@ -74,7 +74,6 @@ class Mailroom:
         self._heads: dict[bytes, Head] = {}
         self._decode_payload = wiring.decode
         self._offset = 0.0  # the server's clock less ours, in milliseconds
-        self._sweeper: asyncio.TimerHandle | None = None
         self.use(asyncio.get_running_loop())
 
     def __repr__(self) -> str:
@@ -83,7 +82,8 @@ class Mailroom:
     def use(self, loop: asyncio.AbstractEventLoop) -> None:
         """Go on in `loop`."""
         self._loop = loop
-        self._sweeper = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._sweep_due = float("inf")
 
     def set_clock(self, server: int, asked_at: float) -> None:
         """The server's clock was `server` (milliseconds) between `asked_at` (`time.monotonic()`) and now."""
@@ -96,9 +96,9 @@ class Mailroom:
         for id, fields in entries:
             sent_at = int(id.partition(b"-")[0])
             messages = iter(fields)
-            for head in messages:
+            for head, payload in zip(messages, messages, strict=False):
                 try:
-                    self._deliver(sent_at, self._heads.get(head) or self._open_head(head), next(messages))
+                    self._deliver(sent_at, self._heads.get(head) or self._open_head(head), payload)
                 except Exception as error:  # anybody may write to the server; the reader goes on
                     if is_worth_a_line(self._counters.drop("undecodable")):
                         logger.warning("something in inbox %s is no message: %r", self._client, error)
@@ -120,9 +120,11 @@ class Mailroom:
         elif kind == "f":
             self._on_flush(int(payload))
             return
-        else:
+        elif kind == "-":
             return
-        if self._sweeper is None:
+        else:
+            raise ValueError("a head that means nothing")
+        if sent_at + expiry < self._sweep_due:
             self._sweep_at(sent_at + expiry)
 
     def _open_head(self, data: bytes) -> Head:
@@ -154,12 +156,15 @@ class Mailroom:
         return self._decode_payload(payload, context)
 
     def _sweep_at(self, when: float) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._sweep_due = when
         self._sweeper = self._loop.call_later(max(SWEEP_EVERY, (when - self._now()) / 1000), self._sweep)
 
     def _sweep(self) -> None:
         """Take out what has expired and nobody asks for: it makes room."""
         self._sweeper = None
-        soonest = float("inf")
+        self._sweep_due = soonest = float("inf")
         for mailbox in tuple(self.local.mailboxes.values()):
             if mailbox:
                 mailbox.drop_stale()
@@ -180,3 +185,4 @@ class Mailroom:
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
+            self._sweep_due = float("inf")
