@@ -3,7 +3,7 @@
 import os
 
 from fast_channels.layers import InMemoryChannelLayer, has_layers, register_channel_layer
-from fast_channels.layers.redis import RedisPubSubChannelLayer
+from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
 
 __all__ = ["setup_channel_layers"]
 
@@ -21,3 +21,6 @@ def setup_channel_layers() -> None:
     # Between all processes, as fast as possible. Each has a prefix of its own, so neither sees the other's messages.
     register_channel_layer("chat", RedisPubSubChannelLayer(hosts=[redis_url], prefix="chat"))
     register_channel_layer("notifications", RedisPubSubChannelLayer(hosts=[redis_url], prefix="notify"))
+
+    # What must not be lost: kept on the server until somebody takes it, for a quarter of an hour at most.
+    register_channel_layer("queue", RedisChannelLayer(hosts=[redis_url], prefix="queue", expiry=900))
