@@ -1,20 +1,16 @@
 """The life of a worker: it starts, takes messages, is asked to stop, finishes what runs, and ends."""
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-from fast_channels import names
 from fast_channels.consumer import AsyncConsumer
-from fast_channels.consumer.application import unwrapped
-from fast_channels.exceptions import InvalidChannelLayerError
 from fast_channels.layers.base import BaseChannelLayer
-from fast_channels.layers.registry import channel_layers
 from fast_channels.type_defs import ChannelApplication
+from fast_channels.worker.finding import find_application, find_channels, find_layer
 from fast_channels.worker.outage import Outage
 from fast_channels.worker.signals import on_signals
 from fast_channels.worker.slot import Slot, Tally
@@ -84,9 +80,9 @@ class Worker:
             raise ValueError(f"concurrency is a whole number of messages, at least 1, not {concurrency!r}")
         if not grace >= 0:
             raise ValueError(f"grace is a number of seconds, at least 0, not {grace!r}")
-        self._application = _application(application)
-        self._channels = _channels(self._application, channels)
-        self._layer = _layer(layer)
+        self._application = find_application(application)
+        self._channels = find_channels(self._application, channels)
+        self._layer = find_layer(layer)
         self._concurrency = concurrency
         self._grace = grace
         self._tally = Tally()
@@ -125,7 +121,7 @@ class Worker:
             awaited: set[asyncio.Future[Any]] = {self._stopping, *tasks}
             done, _ = await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
             failures = [_failure(task) for task in done if task is not self._stopping]
-            if failures:
+            if failures and not self._stopping.done():
                 self.stop(str(failures[0]))
             await self._stop(slots)
         finally:
@@ -214,51 +210,3 @@ def _look_at(task: "asyncio.Task[None]") -> None:
     """Its error is that of another one, which is raised."""
     if not task.cancelled():
         task.exception()
-
-
-# What `run_worker` is called with
-
-
-def _application(application: Any) -> ChannelApplication:
-    if not callable(application):
-        raise TypeError(f"a worker needs a ChannelNameRouter, a consumer or an ASGI application, not {application!r}")
-    if inspect.isclass(application) and issubclass(application, AsyncConsumer):
-        return application.as_asgi()
-    called: ChannelApplication = application
-    return called
-
-
-def _channels(application: ChannelApplication, wanted: Iterable[str] | None) -> list[str]:
-    """The channels to serve, each once."""
-    if isinstance(wanted, str):
-        raise ValueError(f"channels is a list of names: [{wanted!r}]")
-    routed = _routed(application)
-    if wanted is None and routed is None:
-        raise ValueError("name the channels that the worker serves: only a ChannelNameRouter has some of its own")
-    channels = list(dict.fromkeys((routed or ()) if wanted is None else wanted))
-    if not channels:
-        raise ValueError("a worker needs at least one channel")
-    for channel in channels:
-        names.check_channel_name(channel)
-        if names.is_specific(channel):
-            raise ValueError(f"channel {channel!r} belongs to one process: a worker serves plain names, without a !")
-        if routed is not None and channel not in routed:
-            raise ValueError(f"channel {channel!r} is not in the router, which has: {', '.join(routed) or 'none'}")
-    return channels
-
-
-def _routed(application: ChannelApplication) -> list[str] | None:
-    """The channels of a `ChannelNameRouter`, which middleware may wrap; None if there is none."""
-    for inner in unwrapped(application):
-        mapping = getattr(inner, "application_mapping", None)
-        if mapping is not None:
-            return list(mapping)
-    return None
-
-
-def _layer(layer: BaseChannelLayer | str) -> BaseChannelLayer:
-    if not isinstance(layer, str):
-        return layer
-    if layer not in channel_layers:
-        raise InvalidChannelLayerError.not_registered(layer, channel_layers.list_aliases())
-    return channel_layers[layer]
