@@ -10,6 +10,7 @@ import uvloop
 
 from fast_channels.layers import BaseChannelLayer, InMemoryChannelLayer, RedisChannelLayer, RedisPubSubChannelLayer
 from fast_channels.testing.contract import ChannelLayerContract
+from tests.support.sentinels import Trio
 
 
 class OnUvloop:
@@ -72,6 +73,12 @@ class TestPubSubOnDebiansRedis(TestPubSub):
         return [debians_redis_url]
 
 
+class TestPubSubOverSentinels(TestPubSub):
+    @pytest.fixture
+    def make_layer(self, sentinels: Trio) -> Callable[..., BaseChannelLayer]:
+        return partial(_pubsub, None, f"test-{uuid4().hex[:12]}", **sentinels.options)
+
+
 class TestQueue(ChannelLayerContract):
     shared_between_layers = True
 
@@ -102,10 +109,16 @@ class TestQueueOnDebiansRedis(TestQueue):
         return [debians_redis_url]
 
 
-def _queue(hosts: list[str], unique: str, *, prefix: str = "", **options: object) -> BaseChannelLayer:
+class TestQueueOverSentinels(TestQueue):
+    @pytest.fixture
+    def make_layer(self, sentinels: Trio) -> Callable[..., BaseChannelLayer]:
+        return partial(_queue, None, f"test-{uuid4().hex[:12]}", **sentinels.options)
+
+
+def _queue(hosts: list[str] | None, unique: str, *, prefix: str = "", **options: object) -> BaseChannelLayer:
     return RedisChannelLayer(hosts=hosts, prefix=unique + prefix, **options)  # type: ignore[arg-type]
 
 
-def _pubsub(hosts: list[str], unique: str, *, prefix: str = "", **options: object) -> BaseChannelLayer:
+def _pubsub(hosts: list[str] | None, unique: str, *, prefix: str = "", **options: object) -> BaseChannelLayer:
     options.pop("expiry", None)
     return RedisPubSubChannelLayer(hosts=hosts, prefix=unique + prefix, **options)  # type: ignore[arg-type]
