@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
-from fast_channels.exceptions import ChannelFull, FastChannelsError, OutcomeUnknown, ServerUnreachable
+from fast_channels.exceptions import ChannelFull, FastChannelsError, ServerUnreachable
 from fast_channels.layers.redis import RedisChannelLayer, held, wiring
 from fast_channels.layers.redis.checks import OLDEST_REDIS, OLDEST_VALKEY, complaints
 from fast_channels.layers.redis.keys import QueueKeys
@@ -27,7 +27,6 @@ MESSAGE = {"type": "test"}
 NOTE = re.compile(r"^\[\^(?P<name>[\w-]+)\]: (?P<tests>.+(?:\n    .+)*)$", re.MULTILINE)
 TEST = re.compile(r"`(?P<path>tests/[\w/]+\.py)::(?P<name>[\w:]+)`")
 REFERENCE = re.compile(r"\[\^([\w-]+)\](?!:)")
-BARE_SENTENCE = re.compile(r"[^\n|`]*[a-z0-9)`*]\.\**(?=\s|$)(?!\[)")
 
 MakeQueue = Callable[..., RedisChannelLayer]
 
@@ -164,19 +163,6 @@ async def test_nothing_is_stored_by_a_send_that_finds_no_server(make: MakeQueue,
     assert await depth(make(), "jobs") == 0
 
 
-async def test_a_send_that_has_no_answer_in_time_has_an_unknown_outcome() -> None:
-    with ServerProcess() as server:
-        async with RedisChannelLayer(hosts=[server.url], send_timeout=0.2) as layer:
-            await layer.send("jobs", MESSAGE)
-            server.pause()
-            sending = asyncio.ensure_future(layer.send("jobs", MESSAGE))
-            for _ in range(5):  # turns of the event loop, after which it is sent
-                await asyncio.sleep(0)
-            server.kill()
-            with pytest.raises(OutcomeUnknown):
-                await sending
-
-
 async def test_a_group_whose_member_cannot_be_reached_reaches_the_others(redis_url: str, second_redis_url: str) -> None:
     with Proxy(int(second_redis_url.rpartition(":")[2].partition("/")[0])) as proxy:
         options: dict[str, Any] = {"hosts": [redis_url, proxy.url], "prefix": f"test-{uuid4().hex[:12]}"}
@@ -239,14 +225,6 @@ async def test_a_full_inbox_drops_and_counts(make: MakeQueue, redis_url: str) ->
     assert await next_of(owner, channel) == MESSAGE
 
 
-async def test_a_message_that_was_handed_over_once_does_not_expire(make: MakeQueue) -> None:
-    layer = make(expiry=0.2, retry_delay=0.5)
-    await layer.send("jobs", MESSAGE)
-    await fail_on(layer, "jobs")
-    assert await next_of(layer, "jobs") == MESSAGE
-    assert layer.statistics().dropped == {}
-
-
 async def test_a_message_is_given_back_to_a_shared_channel_that_is_full(make: MakeQueue) -> None:
     layer = make(capacity=1, retry_delay=0)
     await layer.send("jobs", {"number": 1})
@@ -275,27 +253,6 @@ async def test_an_acknowledgement_waits_for_its_server_as_long_as_it_takes(make:
     await asyncio.wait_for(handling, 20)
     jobs = (await other.inspect())["channels"].get("jobs", {"depth": 0, "held": {}})
     assert (jobs["depth"], jobs["held"]) == (0, {})
-
-
-async def test_a_delivery_that_is_cancelled_does_not_count(make: MakeQueue) -> None:
-    layer = make(max_deliveries=1)
-    await layer.send("jobs", MESSAGE)
-    for _ in range(3):
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05), layer.delivery("jobs"):
-                await asyncio.Event().wait()
-    assert await next_of(layer, "jobs") == MESSAGE
-    assert layer.statistics().dead_lettered == 0
-
-
-async def test_what_cannot_be_read_is_a_dead_letter_at_once(make: MakeQueue) -> None:
-    await make(symmetric_encryption_keys=["another secret of ours"]).send("jobs", {"type": "secret"})
-    layer = make(symmetric_encryption_keys=["a secret of ours"])
-    await layer.send("jobs", MESSAGE)
-    assert await next_of(layer, "jobs") == MESSAGE
-    await until(lambda: layer.dead_letters.list("jobs"))
-    (letter,) = await layer.dead_letters.list("jobs")
-    assert (letter.reason, letter.deliveries, letter.message) == ("undecodable", 1, None)
 
 
 async def test_a_channel_keeps_its_latest_dead_letters(make: MakeQueue, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,19 +306,6 @@ async def test_what_a_dead_worker_held_waits_for_the_next_who_receives(make: Mak
         await asyncio.sleep(1)
         assert sum((await sender.inspect())["channels"]["jobs"]["held"].values()) == 1
         assert await next_of(make(), "jobs") == MESSAGE
-
-
-@pytest.mark.usefixtures("short_leases")
-async def test_a_message_whose_workers_die_is_a_dead_letter(make: MakeQueue) -> None:
-    sender, survivor = make(), make(max_deliveries=1)
-    await sender.send("jobs", MESSAGE)
-    async with frozen_worker(make()):
-        receiving = asyncio.ensure_future(survivor.receive("jobs"))
-        await until(lambda: survivor.dead_letters.list("jobs"))
-        receiving.cancel()
-        (letter,) = await survivor.dead_letters.list("jobs")
-    assert (letter.message, letter.deliveries, letter.reason) == (MESSAGE, 1, "max_deliveries")
-    assert "died" in letter.error
 
 
 # Memberships
