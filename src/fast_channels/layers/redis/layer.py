@@ -140,6 +140,8 @@ class RedisLayer(BaseChannelLayer, Generic[Part]):
 
     def _encode(self, message: Any, context: bytes) -> bytes:
         payload = self._serializer.serialize(message, context) if self._encrypted else self.serialize(message)
+        if not isinstance(payload, bytes):  # what is no bytes would stop the connection, and everybody on it
+            raise TypeError(f"{type(self).__name__} must serialize a message to bytes, not {type(payload).__name__}")
         if len(payload) > self.max_message_size:
             raise MessageTooLarge(size=len(payload), limit=self.max_message_size)
         return payload
@@ -183,7 +185,7 @@ class RedisLayer(BaseChannelLayer, Generic[Part]):
             self._parts.pop(loop).abandon()
         orphans = [client for client, part in self._clients.items() if part.loop.is_closed()]
         adoptable = [client for client in orphans if self._clients[client].holds_channels]
-        for client in set(orphans).difference(adoptable[len(adoptable) - keep :] if keep else []):
+        for client in set(orphans).difference(adoptable[-keep:] if keep else []):
             del self._clients[client]
 
     async def _owns(self, client: str, part: Part) -> bool:
