@@ -50,7 +50,7 @@ class Hub:
         self.servers = servers_of(wiring.topology, wiring.patience, wiring.counters, events, sharded=True)
         self.ways = Ways(client, wiring, self.servers)
         self._requests = Requests(client, self, self._send_control, wiring.patience, wiring.counters)
-        self._undertaker = Undertaker(client, wiring, self.link_to, self._lease_links)
+        self._undertaker = Undertaker(client, lambda: self.inboxes, wiring, self.link_to, self._lease_links)
 
     def __repr__(self) -> str:
         return f"<Hub {self.client}: {len(self.inboxes)} inboxes, {len(self.shared)} shared channels>"

@@ -156,12 +156,13 @@ class GroupMemberships:
         if now - state.told_at > self._lasts / 1000:
             only_renew = False  # it has run out by itself
         state.tried = member
-        joining = run(self._link_to(key), JOIN, [key], self._lasts, "XX" if only_renew else "", member)
-        if self._noted_in is None:
-            await joining
-        else:  # noted first, so that whoever buries this member finds it
-            noting = self._link_to(self._noted_in).call(b"SADD", self._noted_in, group)
-            await asyncio.gather(noting, joining)
+        link = self._link_to(key)
+        telling = [run(link, JOIN, [key], self._lasts, "XX" if only_renew else "", member)]
+        if self._noted_in is not None:  # noted first, so that whoever buries this member finds it
+            telling.insert(0, self._link_to(self._noted_in).call(b"SADD", self._noted_in, group))
+        if state.told not in (None, member):  # what it was called before is nobody
+            telling.append(link.call(b"ZREM", key, state.told))
+        await asyncio.gather(*telling)
         state.told, state.told_at, state.tried = member, now, None
 
     async def _tell_leave(self, group: str, state: _Group) -> None:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from secrets import randbits
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -88,8 +89,11 @@ class StreamInbox(LinkEvents):
         self._read_ids: deque[bytes] = deque(maxlen=REMEMBERED)
         self._cursor = START
         self._read = 0  # messages read of this epoch
+        self._flushed_at = -1  # how many there were when the layer was flushed, which was read just now
         self._trimmed = START
-        self._epoch = 0
+        self._epoch = randbits(40)  # no life of it has the epochs of another
+        self._epoch_read = 0  # what was asked for last is of this epoch
+        self._is_refused = False  # to read, for now
         self._move_to(host)
 
     def _move_to(self, host: Host) -> None:
@@ -218,17 +222,21 @@ class StreamInbox(LinkEvents):
     def _read_on(self) -> None:
         """Ask for what comes next, on the connection that there is now."""
         read = packed(b"XREAD", b"COUNT", ENTRIES, b"BLOCK", BLOCK, b"STREAMS", self.keys.stream, self._cursor)
+        self._epoch_read = self._epoch
         self._connection.send(read, self._reading)
 
     def _was_read(self, answer: Any) -> None:
-        if answer:
+        self._is_refused = False
+        if answer and self._epoch_read == self._epoch:  # else the inbox was made again: it is read from its start
             self._arrived(answer[self.keys.stream])
         self._read_on()
 
     def _was_not_read(self, error: BaseException) -> None:
         """The next connection reads on; a server that refuses is asked again."""
         if isinstance(error, ReplyError):
-            logger.warning("inbox %s cannot be read: %s; trying again", self.client, error)
+            if not self._is_refused:
+                self._is_refused = True
+                logger.warning("inbox %s cannot be read: %s; trying again", self.client, error)
             self._loop.call_later(TRY_AGAIN, self._read_again, self._connection)
 
     def _read_again(self, connection: Connection) -> None:
@@ -238,15 +246,20 @@ class StreamInbox(LinkEvents):
     def _arrived(self, entries: Sequence[tuple[bytes, list[bytes]]]) -> None:
         if not entries:
             return
-        self._read += sum(len(fields) for _, fields in entries) // 2
+        self._flushed_at = -1
         self._room.sort(entries)
+        if self._flushed_at < 0:
+            self._read += _messages(entries)
+        else:  # until then, the server has counted
+            after = next(at for at in range(len(entries), 0, -1) if entries[at - 1][1][0].startswith(b"f"))
+            self._read = self._flushed_at + _messages(entries[after:])
         self._read_ids.extend(id for id, _ in entries)
         self._cursor = max(entries[-1][0], self._cursor, key=_order)
         self._trim_soon()
 
     def _flushed(self, messages: int) -> None:
         self.empty()
-        self._read = messages
+        self._flushed_at = messages
 
     # Reporting
 
@@ -350,6 +363,10 @@ class StreamInbox(LinkEvents):
     def abandon(self) -> None:
         """Let go of the connection after the loop was closed under it."""
         self._link.abandon()
+
+
+def _messages(entries: Sequence[tuple[bytes, list[bytes]]]) -> int:
+    return sum(len(fields) for _, fields in entries) // 2
 
 
 def _after(id: bytes) -> bytes:

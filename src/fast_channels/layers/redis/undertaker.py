@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -20,10 +20,11 @@ AT_ONCE: Final = 16
 
 
 class Undertaker:
-    """Keeps the lease of a client on each server, and removes the inboxes and memberships of those that have none.
+    """Keeps the leases of clients on each server, and removes the inboxes and memberships of those that have none.
 
     Args:
-        client: whose lease it is.
+        client: of this event loop.
+        others: clients whose inboxes it took over.
         link_to: the link to the server of a key.
         links: the links to all servers that keep leases.
     """
@@ -31,11 +32,13 @@ class Undertaker:
     def __init__(
         self,
         client: str,
+        others: Callable[[], Iterable[str]],
         wiring: QueueWiring,
         link_to: Callable[[bytes], Commands],
         links: Callable[[], Sequence[Commands]],
     ) -> None:
         self._client = client
+        self._others = others
         self._wiring = wiring
         self._link_to = link_to
         self._links = links
@@ -50,6 +53,8 @@ class Undertaker:
         Raises:
             FastChannelsError: the server could not be told.
         """
+        for other in set(self._others()) - {self._client}:
+            await run(link, LEASE_SCRIPT, self._keys, other, LEASE, 0)
         for client in await run(link, LEASE_SCRIPT, self._keys, self._client, LEASE, AT_ONCE):
             await self._bury(client.decode())
             await self._strike_off(link, client)
