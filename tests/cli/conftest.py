@@ -1,5 +1,6 @@
 """A folder of a user's, in which the command runs."""
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,5 +31,6 @@ def write(folder: Path) -> Callable[[str, str], None]:
 
     def write(name: str, code: str) -> None:
         (folder / name).write_text(code)
+        importlib.invalidate_caches()  # the folder may have been looked at a moment ago
 
     return write
