@@ -13,7 +13,6 @@ from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLaye
 from fast_channels.layers.redis import layer as module
 from fast_channels.layers.redis.layer import RedisLayer
 
-
 KEY = "a key that nobody can guess"
 
 
