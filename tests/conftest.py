@@ -12,7 +12,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.support.servers", "tests.support.sentinels"]
+pytest_plugins = ["tests.support.servers", "tests.support.sentinels", "tests.support.clusters"]
 
 settings.register_profile("suite", deadline=None)  # the machine may be busy: how long an example takes says nothing
 settings.load_profile("suite")

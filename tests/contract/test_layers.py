@@ -10,6 +10,7 @@ import uvloop
 
 from fast_channels.layers import BaseChannelLayer, InMemoryChannelLayer, RedisChannelLayer, RedisPubSubChannelLayer
 from fast_channels.testing.contract import ChannelLayerContract
+from tests.support.clusters import ClusterOfServers
 from tests.support.sentinels import Trio
 
 
@@ -73,6 +74,16 @@ class TestPubSubOnDebiansRedis(TestPubSub):
         return [debians_redis_url]
 
 
+class TestPubSubOnACluster(TestPubSub):
+    @pytest.fixture
+    def make_layer(self, cluster: ClusterOfServers) -> Callable[..., BaseChannelLayer]:
+        return partial(_pubsub, cluster.urls, f"test-{uuid4().hex[:12]}", cluster=True)
+
+
+class TestPubSubOnAClusterOnUvloop(OnUvloop, TestPubSubOnACluster):
+    pass
+
+
 class TestPubSubOverSentinels(TestPubSub):
     @pytest.fixture
     def make_layer(self, sentinels: Trio) -> Callable[..., BaseChannelLayer]:
@@ -99,6 +110,16 @@ class TestQueueOnTwoHosts(TestQueue):
     @pytest.fixture
     def hosts(self, redis_url: str, second_redis_url: str) -> list[str]:
         return [redis_url, second_redis_url]
+
+
+class TestQueueOnACluster(TestQueue):
+    @pytest.fixture
+    def make_layer(self, cluster: ClusterOfServers) -> Callable[..., BaseChannelLayer]:
+        return partial(_queue, cluster.urls, f"test-{uuid4().hex[:12]}", cluster=True)
+
+
+class TestQueueOnAClusterOnUvloop(OnUvloop, TestQueueOnACluster):
+    pass
 
 
 class TestQueueOnDebiansRedis(TestQueue):
