@@ -50,7 +50,7 @@ class Scene:
     """
 
     settle = PATIENCE
-    """Seconds for which what is missing is waited for; less in a twin, where it never comes."""
+    """Seconds without any progress for which what is missing is waited for; less in a twin, where it never comes."""
 
     def __init__(self, url: str, folder: Path, queue: Kind = "layer") -> None:
         self.url = url
@@ -125,13 +125,16 @@ class Scene:
         self._tasks.append(asyncio.create_task(doing))
 
     async def all_handled(self, destroyed: Callable[[Line], bool] = lambda sent: False) -> None:
-        """Wait until everything that was acknowledged is handled, or time is up; the judgement is the ledger's."""
-        began = time.monotonic()
-        while (
-            judge(self.ledger.lines(), groups=self.members, destroyed=destroyed).missing
-            and time.monotonic() < began + self.settle
-        ):
-            await asyncio.sleep(0.05)
+        """Wait until everything that was acknowledged is handled, or nothing more is; the judgement is the ledger's."""
+        handled, end = 0, time.monotonic() + self.settle
+        while time.monotonic() < end:
+            began = time.monotonic()
+            verdict = judge(self.ledger.lines(), groups=self.members, destroyed=destroyed)
+            if not verdict.missing:
+                return
+            if verdict.handled > handled:
+                handled, end = verdict.handled, time.monotonic() + self.settle
+            await asyncio.sleep(max(0.05, 10 * (time.monotonic() - began)))  # what is waited for needs the time more
 
     def judge(self, **options: Any) -> Verdict:
         """What the ledger shows."""

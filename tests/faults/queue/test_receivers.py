@@ -113,7 +113,11 @@ async def come_and_go(scene: Scene, to: str, receive: Receive = receive, message
 @pytest.mark.parametrize("to", ["specific", "shared"])
 async def test_one_who_stays_loses_nothing_while_others_come_and_go(scene: Scene, to: str) -> None:
     assert await come_and_go(scene, to) > 100
-    assert scene.judge().once_in_order() == []
+    verdict = scene.judge()
+    assert verdict.broken() == []
+    assert verdict.begun_again == {}
+    if to == "specific":  # on a shared channel, what a visitor was about to get comes after what others have by then
+        assert verdict.inverted == []
     receivers = {line.by for line in scene.ledger.lines("end")}
     assert (len(receivers) > 1) == (to == "shared"), "visitors of a shared channel take their part"
     assert scene.ledger.count("acknowledged") == 1500
