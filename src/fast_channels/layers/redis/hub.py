@@ -12,6 +12,7 @@ from fast_channels.exceptions import ChannelLayerClosed, ChannelReleased
 from fast_channels.layers.mailbox import Mailbox
 from fast_channels.layers.redis.checks import warn_about
 from fast_channels.layers.redis.cluster_servers import servers_of
+from fast_channels.layers.redis.durability import Durability
 from fast_channels.layers.redis.envelope import Control
 from fast_channels.layers.redis.link import Commands, Link, LinkEvents
 from fast_channels.layers.redis.mailroom import pack_head
@@ -48,7 +49,8 @@ class Hub:
         self._pulse = Pulse(client, self._beat)
         events = ServerEvents(self._check, self.is_back, on_gap=self._missed_wakes)
         self.servers = servers_of(wiring.topology, wiring.patience, wiring.counters, events, sharded=True)
-        self.ways = Ways(client, wiring, self.servers)
+        self._durability = Durability(self.reading_link, wiring.keys, wiring.patience) if wiring.is_replicated else None
+        self.ways = Ways(client, wiring, self.servers, self._durability)
         self._requests = Requests(client, self, self._send_control, wiring.patience, wiring.counters)
         self._undertaker = Undertaker(client, lambda: self.inboxes, wiring, self.link_to, self._lease_links)
 
@@ -249,11 +251,15 @@ class Hub:
         if was_alive:
             await self._undertaker.end_lease()
         self.ways.clear()
+        if self._durability is not None:
+            await self._durability.close()
         await self.servers.close()
 
     def abandon(self) -> None:
         """Let go of the connections after the loop was closed under them."""
         self.ways.clear()
+        if self._durability is not None:
+            self._durability.abandon()
         self.servers.abandon()
         for inbox in self.inboxes.values():
             inbox.abandon()

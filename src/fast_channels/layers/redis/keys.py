@@ -111,6 +111,10 @@ class QueueKeys:
         """String: what `client` was answered to its last batch for the thing that `key` belongs to."""
         return b"%b|answered|%b" % (key.rpartition(b"|")[0], client.encode())
 
+    def confirmed(self, key: bytes) -> bytes:
+        """String: written where the thing is that `key` belongs to, so that replicas can be waited for."""
+        return b"%b|confirmed" % key.rpartition(b"|")[0]
+
     def wake(self, channel: str) -> bytes:
         """Where it is published that a shared channel has messages."""
         return f"{self.prefix}|{{c:{channel}}}|wake".encode()

@@ -4,15 +4,17 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from hiredis import ReplyError
 
 from fast_channels.exceptions import OutcomeUnknown, ServerRefused, ServerUnreachable
+from fast_channels.layers.redis.durability import Durability
 from fast_channels.layers.redis.link import Commands, Patience
 from fast_channels.layers.redis.scripts import Script, is_unknown_script
 
-__all__ = ["ANSWER_KEPT", "Outbox"]
+__all__ = ["ANSWER_KEPT", "Outbox", "ReplicatedOutbox"]
 
 MOST_POSTS: Final = 256
 MOST_BYTES: Final = 1024 * 1024
@@ -28,6 +30,9 @@ PAUSE: Final = 0.05
 """Seconds until it is, if the server refused it for now."""
 
 Argument = bytes | str | int
+
+REQUEST: Final = ("", "")
+"""What the arguments of a control entry begin with."""
 
 
 class _Post(NamedTuple):
@@ -256,6 +261,39 @@ class Outbox:
         else:
             self._fail_posts(ServerUnreachable(self._link.label, 0.0, "the layer was closed"), self._loop.time())
         return batch
+
+
+class ReplicatedOutbox(Outbox):
+    """An outbox whose messages count as sent when a replica has them; the next batch does not wait for that.
+
+    A request of one process to another is no message: it is made again until it is answered.
+    """
+
+    __slots__ = ("_durability",)
+
+    def __init__(self, durability: Durability, *args: Any) -> None:
+        super().__init__(*args)
+        self._durability = durability
+
+    def _succeed(self, results: str) -> None:
+        stored = []
+        for post, result in zip(self._finished(), results, strict=True):
+            if result == "1" and tuple(post.arguments[:2]) != REQUEST:
+                stored.append(post)
+            elif not post.result.done():
+                post.result.set_result(result)
+        if stored:
+            confirming = self._durability.confirm(self._link, self._keys[0])
+            confirming.add_done_callback(partial(self._settle, stored))
+
+    def _settle(self, stored: Sequence[_Post], confirmed: "asyncio.Task[None]") -> None:
+        closed = confirmed.cancelled()
+        error = OutcomeUnknown(self._link.label, "the layer was closed") if closed else confirmed.exception()
+        for post in stored:
+            if error is not None:
+                _fail(post, error)
+            elif not post.result.done():
+                post.result.set_result("1")
 
 
 def _cause(error: BaseException) -> BaseException | str:

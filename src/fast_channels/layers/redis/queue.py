@@ -16,6 +16,7 @@ from fast_channels.layers.mailbox import is_worth_a_line
 from fast_channels.layers.reader import ChannelReader, PumpedReader
 from fast_channels.layers.redis.config import Hosts
 from fast_channels.layers.redis.connection import packed
+from fast_channels.layers.redis.durability import DURABILITIES
 from fast_channels.layers.redis.graveyard import Graveyard
 from fast_channels.layers.redis.hub import Hub
 from fast_channels.layers.redis.keys import QueueKeys
@@ -66,6 +67,8 @@ class RedisChannelLayer(RedisLayer[Hub]):
         max_deliveries: how often `delivery()` hands a message out before it is a dead letter.
         retry_delay: seconds before a message that was given back comes again; twice as long each time, at most 60.
         send_timeout: seconds that a send waits for a server that is away.
+        durability: when a send returns: `server`, when its server has the message; `replicated`, when a replica has
+            it as well. `OutcomeUnknown` says that none confirmed it within `send_timeout`.
     """
 
     extensions: list[str] = ["groups", "flush", "delivery", "dead_letters"]
@@ -90,6 +93,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
         max_deliveries: int = 5,
         retry_delay: float = 0.5,
         send_timeout: float = 5.0,
+        durability: str = "server",
     ) -> None:
         super().__init__(
             hosts,
@@ -112,6 +116,9 @@ class RedisChannelLayer(RedisLayer[Hub]):
             raise ValueError(f"max_deliveries must be at least 1, not {max_deliveries!r}")
         if retry_delay < 0:
             raise ValueError(f"retry_delay must not be less than 0 seconds, not {retry_delay!r}")
+        if durability not in DURABILITIES:
+            raise ValueError(f"durability must be one of {', '.join(DURABILITIES)}, not {durability!r}")
+        self.durability = durability
         self.group_expiry = group_expiry
         self.max_deliveries = max_deliveries
         self.retry_delay = retry_delay
@@ -127,6 +134,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
             group_expiry=max(1, round(group_expiry * 1000)),
             max_deliveries=max_deliveries,
             retry_delay=retry_delay,
+            is_replicated=durability == "replicated",
         )
 
     def _make_part(self, client: str) -> Hub:

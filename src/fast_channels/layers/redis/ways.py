@@ -6,9 +6,10 @@ from typing import Final, NamedTuple
 
 from fast_channels import names
 from fast_channels.layers.redis.cluster_servers import AnyServers
+from fast_channels.layers.redis.durability import Durability
 from fast_channels.layers.redis.link import Commands
 from fast_channels.layers.redis.mailroom import pack_head
-from fast_channels.layers.redis.outbox import ANSWER_KEPT, Argument, Outbox
+from fast_channels.layers.redis.outbox import ANSWER_KEPT, Argument, Outbox, ReplicatedOutbox
 from fast_channels.layers.redis.scripts import APPEND, PUSH, Script
 from fast_channels.layers.redis.wiring import INBOX_BOUND, QueueWiring
 
@@ -43,12 +44,16 @@ class Ways:
 
     Args:
         client: whose batches the servers recognise when they come again.
+        durability: waits for replicas to have what is sent; None if nobody does.
     """
 
-    def __init__(self, client: str, wiring: QueueWiring, servers: AnyServers) -> None:
+    def __init__(
+        self, client: str, wiring: QueueWiring, servers: AnyServers, durability: Durability | None = None
+    ) -> None:
         self._client = client
         self._wiring = wiring
         self._servers = servers
+        self._durability = durability
         self._outboxes: dict[str, Outbox] = {}
         self._outlets: dict[str, Outlet] = {}
         self._group_outlets: dict[str, GroupOutlet] = {}
@@ -131,8 +136,10 @@ class Ways:
             self._outboxes = {name: outbox for name, outbox in self._outboxes.items() if not outbox.idle}
             self._outlets.clear()
         link = self._servers.link_to(keys[0])
-        outbox = Outbox(link, self._wiring.patience, script, keys, before, self._numbers, results)
-        self._outboxes[name] = outbox
+        what = (link, self._wiring.patience, script, keys, before, self._numbers, results)
+        outbox = self._outboxes[name] = (
+            Outbox(*what) if self._durability is None else ReplicatedOutbox(self._durability, *what)
+        )
         return outbox
 
     def _without_expired(self, answer: bytes) -> str:

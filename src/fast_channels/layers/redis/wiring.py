@@ -46,6 +46,8 @@ class QueueWiring:
     max_deliveries: int
     retry_delay: float
     """Seconds before the first redelivery."""
+    is_replicated: bool = False
+    """Whether a send returns when a replica has the message."""
     checked: set[str] = field(default_factory=set)
     """The servers of which it is known whether they can keep what is promised."""
 
