@@ -158,14 +158,18 @@ class ServerUnreachable(FastChannelsError, ConnectionError):
 class OutcomeUnknown(FastChannelsError, ConnectionError):
     """A command was sent, and the connection broke before the server answered: it may have happened or not.
 
+    With `durability="replicated"` also: the server has the message, and no replica confirmed it.
+
     `server` names it without its password, `cause` says what went wrong.
     """
 
-    def __init__(self, server: str, cause: BaseException | str | None = None) -> None:
+    def __init__(self, server: str, cause: BaseException | str | None = None, *, message: str = "") -> None:
         self.server = server
         self.cause = _text(cause)
         reason = f": {self.cause}" if self.cause else ""
-        super().__init__(f"the connection to {server} broke before it answered, the outcome is unknown{reason}")
+        super().__init__(
+            message or f"the connection to {server} broke before it answered, the outcome is unknown{reason}"
+        )
 
 
 def _text(cause: BaseException | str | None) -> str:
