@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from fast_channels import names
 from fast_channels.layers.dead_letters import DeadLetter
 from fast_channels.layers.mailbox import SKIPPED
+from fast_channels.layers.redis.foreign import number, shown
 from fast_channels.layers.redis.hub import Hub
 from fast_channels.layers.redis.keys import SharedKeys
 from fast_channels.layers.redis.scripts import REVIVE, run
@@ -77,10 +78,10 @@ class Graveyard:
         message = self._wiring.decode(payload or b"", self._wiring.keys.channel_context(channel))
         return DeadLetter(
             channel=channel,
-            id=id.decode(),
+            id=shown(id),
             message=None if message is SKIPPED else message,
             reason=reason,
-            deliveries=int(deliveries),
+            deliveries=number(deliveries),
             error=error,
             died_at=float(died_at) / 1000,
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from fast_channels.exceptions import FastChannelsError, OutcomeUnknown, ServerRefused
+from fast_channels.layers.redis.foreign import shown
 from fast_channels.layers.redis.link import Commands
 from fast_channels.layers.redis.scripts import ACKNOWLEDGE, GIVE_BACK, KEEP, run
 from fast_channels.layers.redis.wiring import DEAD_LETTERS, LEASE, QueueWiring
@@ -139,7 +140,7 @@ class Holdings:
         arguments = (self.name, LEASE, self._wiring.max_deliveries, DEAD_LETTERS, self._wake_address)
         waiting, _, given_back, dead, *holders = await run(self._link, KEEP, self._keys[:9], *arguments)
         if holders:
-            names = ", ".join(holder.decode() for holder in holders)
+            names = ", ".join(map(shown, holders))
             logger.warning(
                 "channel %s: %d messages that dead workers held are given back, %d are dead letters now (%s)",
                 *(self._channel, given_back, dead, names),

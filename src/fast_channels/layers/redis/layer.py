@@ -56,6 +56,9 @@ Part = TypeVar("Part", bound=LoopPart)
 class RedisLayer(BaseChannelLayer, Generic[Part]):
     """Servers, serializers, counters, and a part for each event loop that uses the layer."""
 
+    _only_dicts = False
+    """Whether anything else than a dict is no message."""
+
     def __init__(
         self,
         hosts: Hosts | None,
@@ -156,13 +159,16 @@ class RedisLayer(BaseChannelLayer, Generic[Part]):
     def _decoded(self, payload: bytes, context: bytes) -> Any:
         """The message in `payload`, or `SKIPPED`: anybody may write to the server; the receiver goes on."""
         try:
-            return self._serializer.deserialize(payload, context) if self._encrypted else self._read(payload)
+            message = self._serializer.deserialize(payload, context) if self._encrypted else self._read(payload)
+            if self._only_dicts and not isinstance(message, dict):
+                raise TypeError(f"a message is a dict, not {type(message).__name__}")
         except Exception as error:
             if is_worth_a_line(self._counters.drop("undecodable")):
                 logger.warning(
-                    "a message of layer %s cannot be read (%r): has its sender other keys?", self.prefix, error
+                    "a message of layer %s cannot be read (%.200r): has its sender other keys?", self.prefix, error
                 )
             return SKIPPED
+        return message
 
     # One part for each event loop
 

@@ -21,6 +21,12 @@ SWEEP_EVERY: Final = 0.05
 HEADS: Final = 10_000
 """Heads whose meaning is remembered; then all are forgotten."""
 
+LONGEST_HEAD: Final = 200
+"""Bytes of a head that is remembered: longer ones are nobody's here."""
+
+LONGEST_EXPIRY: Final = 10**14
+"""Milliseconds, some thousand years: what is more cannot be waited for."""
+
 Entry = tuple[float, bytes, bytes, Account | None]
 """A message in a mailbox: when it expires (milliseconds on the server's clock), its context, its payload, and for a
 direct one the account of its channel."""
@@ -101,7 +107,7 @@ class Mailroom:
                     self._deliver(sent_at, self._heads.get(head) or self._open_head(head), payload)
                 except Exception as error:  # anybody may write to the server; the reader goes on
                     if is_worth_a_line(self._counters.drop("undecodable")):
-                        logger.warning("something in inbox %s is no message: %r", self._client, error)
+                        logger.warning("something in inbox %s is no message: %.200r", self._client, error)
 
     def _deliver(self, sent_at: int, head: Head, payload: bytes) -> None:
         kind, expiry, name, context = head
@@ -132,9 +138,11 @@ class Mailroom:
         kind = what[:1]
         keys = self._wiring.keys
         context = {"d": keys.channel_context, "g": keys.group}.get(kind, keys.control_context)(name or self._client)
-        if len(self._heads) >= HEADS:
-            self._heads.clear()
-        head = self._heads[data] = Head(kind, int(what[1:] or 0), name, context)
+        head = Head(kind, min(int(what[1:] or 0), LONGEST_EXPIRY), name, context)
+        if len(data) <= LONGEST_HEAD:
+            if len(self._heads) >= HEADS:
+                self._heads.clear()
+            self._heads[data] = head
         return head
 
     # Handing over

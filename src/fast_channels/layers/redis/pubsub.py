@@ -293,4 +293,4 @@ class RedisPubSubChannelLayer(RedisLayer[Inbox]):
 def _as_counts(reply: Any) -> dict[str, int]:
     """NUMSUB's answer: a map, or a flat list of names and numbers."""
     pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
-    return {name.decode(): count for name, count in pairs}
+    return {name.decode(errors="backslashreplace"): count for name, count in pairs}

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from fast_channels import names
-from fast_channels.exceptions import FastChannelsError, OutcomeUnknown
+from fast_channels.exceptions import FastChannelsError, InvalidNameError, OutcomeUnknown
 from fast_channels.layers.mailbox import Counters
 from fast_channels.layers.redis.envelope import Control
 from fast_channels.layers.redis.link import Patience
@@ -91,14 +91,21 @@ class Requests:
         """An answer, or a request of another process.
 
         Raises:
-            InvalidNameError: it is about no group.
+            InvalidNameError: it is about no group, or no channel of one process, or from nobody.
+            ValueError: it asks for nothing that there is.
         """
         if control.op == "done":
             done = self._asked.get(control.id)
             if done is not None and not done.done():
                 done.set_result(None)
             return
+        if control.op not in ("join", "leave"):
+            raise ValueError("a request for nothing that there is")
         names.check_group_name(control.group)
+        names.check_channel_name(control.channel)
+        if not names.is_specific(control.channel):
+            raise InvalidNameError("a request about a channel that has no owner")
+        names.check_group_name(control.client)
         if len(self._answers) >= ANSWERS:
             self._counters.drop("inbox_full")
             return
@@ -110,7 +117,7 @@ class Requests:
         try:
             if control.op == "join":
                 await self._memberships.join(control.group, control.channel)
-            elif control.op == "leave":
+            else:
                 await self._memberships.leave(control.group, control.channel)
             await self._send(control.client, Control("done", control.id, self._client))
         except FastChannelsError as error:  # who asked hears nothing and times out

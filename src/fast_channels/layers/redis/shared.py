@@ -270,6 +270,9 @@ class SharedChannel:
         return await patiently(lambda: run(self._link, TAKE, taking, *arguments))
 
     def _take_in(self, id: bytes, deliveries: int, payload: bytes | None) -> None:
+        if not deliveries:  # there was an id, and no message
+            self._counters.drop("undecodable")
+            return
         payload = payload or b""
         held = Held(id, deliveries, payload, self._wiring.decode(payload, self._context))
         self._holdings.held.add(held)

@@ -4,6 +4,8 @@ import asyncio
 from collections import Counter
 from typing import Any, Final
 
+from fast_channels.exceptions import ServerRefused
+from fast_channels.layers.redis.foreign import number, shown
 from fast_channels.layers.redis.hub import Hub
 from fast_channels.layers.redis.keys import QueueKeys
 from fast_channels.layers.redis.link import Commands
@@ -37,13 +39,23 @@ async def empty(link: Commands, keys: QueueKeys) -> None:
     found = await scan(link, keys.everything())
     inboxes = {name for kind, name in map(keys.thing_of, found) if kind == "i"}
     for client in sorted(inboxes):
-        await run(link, EMPTY, keys.inbox(client), pack_head("f"))
+        await _empty_inbox(link, keys, client)
     others = [key for key in found if keys.thing_of(key)[0] in ("c", "g")]
     for start in range(0, len(others), AT_ONCE):  # one by one, but in one go: in a Cluster each has its own slot
         await asyncio.gather(*(link.call(b"UNLINK", key) for key in others[start : start + AT_ONCE]))
 
 
 async def look(hub: Hub, keys: QueueKeys) -> dict[str, Any]:
+async def _empty_inbox(link: Commands, keys: QueueKeys, client: str) -> None:
+    inbox = keys.inbox(client)
+    try:
+        await run(link, EMPTY, inbox, pack_head("f"))
+    except ServerRefused as error:
+        if "WRONGTYPE" not in error.answer:
+            raise
+        await asyncio.gather(*(link.call(b"UNLINK", key) for key in inbox))  # no inbox: its owner makes it again
+
+
     """Channels, groups and inboxes as plain data; ages in seconds on the server's clock."""
     channels: dict[str, Any] = {}
     groups: dict[str, list[str]] = {}
@@ -68,13 +80,13 @@ async def look(hub: Hub, keys: QueueKeys) -> dict[str, Any]:
 async def _shared(link: Commands, keys: QueueKeys, name: str, now: float) -> dict[str, Any]:
     shared = keys.shared(name)
     held = _flat(await link.call(b"HGETALL", shared.held))
-    holders = Counter(holder.decode().partition(":")[0] for holder in held.values())  # by client
+    holders = Counter(shown(holder.partition(b":")[0]) for holder in held.values())  # by client
     first = await link.call(b"LINDEX", shared.ready, 0)
     state = await link.call(b"HGET", shared.states, first) if first is not None else None
     return {
         "depth": await link.call(b"LLEN", shared.ready),
         "delayed": await link.call(b"ZCARD", shared.delayed),
-        "oldest_age": _age(int(state.split(b":")[2]), now) if state else None,
+        "oldest_age": _age(number(state.rpartition(b":")[2]), now) if state else None,
         "held": dict(holders),
         "dead_letters": await link.call(b"ZCARD", shared.dead),
     }
@@ -84,7 +96,7 @@ async def _members(link: Commands, keys: QueueKeys, hub: Hub, name: str, now: fl
     """The channels of this loop by name, those of others as `inbox <client>`, and shared channels."""
     members: list[str] = []
     for member in await link.call(b"ZRANGEBYSCORE", keys.group(name), f"{now:.0f}", b"+inf"):
-        kind, _, rest = member.decode().partition(":")
+        kind, _, rest = shown(member).partition(":")
         client = rest.partition(":")[0]
         inbox = hub.inboxes.get(client) if kind == "i" else None
         if inbox is not None:
@@ -99,10 +111,10 @@ async def _inbox(link: Commands, keys: QueueKeys, client: str, now: float) -> di
     first = await link.call(b"XRANGE", inbox.stream, b"-", b"+", b"COUNT", 1)
     meta = _flat(await link.call(b"HGETALL", inbox.meta))
     return {
-        "unread": int(meta.get(b"in", 0)) - int(meta.get(b"out", 0)),
+        "unread": number(meta.get(b"in")) - number(meta.get(b"out")),
         "oldest_age": _age(int(first[0][0].partition(b"-")[0]), now) if first else None,
         "groups": await link.call(b"SCARD", inbox.groups),
-        "alive": int(meta.get(b"until", 0)) >= now,
+        "alive": number(meta.get(b"until")) >= now,
     }
 
 

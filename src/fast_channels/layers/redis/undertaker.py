@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Final
 
 from fast_channels.exceptions import FastChannelsError
+from fast_channels.layers.redis.foreign import is_plain, shown
 from fast_channels.layers.redis.link import Commands
 from fast_channels.layers.redis.scripts import BURY, LEASE_SCRIPT, run
 from fast_channels.layers.redis.wiring import LEASE, QueueWiring
@@ -56,7 +57,8 @@ class Undertaker:
         for other in set(self._others()) - {self._client}:
             await run(link, LEASE_SCRIPT, self._keys, other, LEASE, 0)
         for client in await run(link, LEASE_SCRIPT, self._keys, self._client, LEASE, AT_ONCE):
-            await self._bury(client.decode())
+            if is_plain(name := shown(client)):
+                await self._bury(name)
             await self._strike_off(link, client)
 
     async def _bury(self, client: str) -> None:
@@ -71,10 +73,10 @@ class Undertaker:
             "the process of inbox %s is gone: %d messages for it are lost, it leaves %d groups",
             *(client, left, len(groups)),
         )
-        member = f"i:{client}:{epoch.decode()}"
+        member = f"i:{client}:{shown(epoch)}"
         leaving = []
-        for group in groups:
-            key = self._wiring.keys.group(group.decode())
+        for group in map(shown, groups):
+            key = self._wiring.keys.group(group)
             leaving.append(self._link_to(key).call(b"ZREM", key, member))
         await asyncio.gather(*leaving, return_exceptions=True)  # what is left ends when somebody sends to the group
 

@@ -5,28 +5,37 @@
 --   direct: capacity of the channel, channel, head, payload
 --   to a group: '', epoch that is a member, head, payload     control entry: '', '', head, payload
 -- Returns a letter for each message: 1 accepted, f channel full, g no such inbox, o inbox over its bound.
+-- A whole number, or 0: anybody may have written it.
+local function whole(text)
+    local digits = string.match(text or '', '^[1-9]%d*$') or '0'
+    return #digits < 17 and tonumber(digits) or 0
+end
+
 local number = tonumber(ARGV[1])
-local seen = redis.call('GET', KEYS[5])
+local seen, answered = string.match(redis.call('GET', KEYS[5]) or '', '^(%d+):(%w*)$')
 if seen then
-    local colon = string.find(seen, ':', 1, true)
-    local last = tonumber(string.sub(seen, 1, colon - 1))
-    if number == last then
-        return string.sub(seen, colon + 1)
-    elseif number < last then
+    if number == tonumber(seen) and #answered == (#ARGV - 3) / 4 then
+        return answered
+    elseif number < tonumber(seen) then
         return redis.error_reply('STALE a batch that its sender has given up')
     end
 end
 
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'in', 'out')
 local epoch = meta[1]
-local room = tonumber(ARGV[2]) - (tonumber(meta[2]) or 0) + (tonumber(meta[3]) or 0)
+local room = tonumber(ARGV[2]) - whole(meta[2]) + whole(meta[3])
 local results, entry, waiting, accepted = {}, {}, {}, {}
+
+local function handed(channel) -- below 0 after the server had lost what it had counted
+    local sign, digits = string.match(redis.call('HGET', KEYS[4], channel) or '', '^(%-?)(%d+)$')
+    return sign == '-' and -whole(digits) or whole(digits)
+end
 
 local function accept(channel, capacity)
     local depth = waiting[channel]
     if not depth then
-        accepted[channel] = tonumber(redis.call('HGET', KEYS[3], channel) or 0)
-        depth = accepted[channel] - tonumber(redis.call('HGET', KEYS[4], channel) or 0)
+        accepted[channel] = whole(redis.call('HGET', KEYS[3], channel))
+        depth = accepted[channel] - handed(channel)
     end
     local fits = depth < capacity
     waiting[channel] = fits and depth + 1 or depth
@@ -53,7 +62,7 @@ end
 
 if #entry > 0 then
     redis.call('XADD', KEYS[2], '*', unpack(entry))
-    redis.call('HINCRBY', KEYS[1], 'in', #entry / 2)
+    redis.call('HSET', KEYS[1], 'in', whole(meta[2]) + #entry / 2)
     for channel, count in pairs(accepted) do
         redis.call('HSET', KEYS[3], channel, count)
     end

@@ -15,6 +15,10 @@ if ARGV[1] == '' then
 end
 
 -- What is unread is in the stream. What was read and not handed over died with its owner: known for direct messages.
+local function count(text) -- anybody may have written it
+    return tonumber(string.match(text or '', '^%-?%d+$') or 0)
+end
+
 local left = 0
 local start = '-'
 while true do
@@ -34,8 +38,7 @@ while true do
 end
 local accepted = redis.call('HGETALL', KEYS[3])
 for at = 1, #accepted, 2 do
-    local handed = tonumber(redis.call('HGET', KEYS[4], accepted[at]) or 0)
-    left = left + math.max(0, tonumber(accepted[at + 1]) - handed)
+    left = left + math.max(0, count(accepted[at + 1]) - count(redis.call('HGET', KEYS[4], accepted[at])))
 end
 
 local groups = redis.call('SMEMBERS', KEYS[5])

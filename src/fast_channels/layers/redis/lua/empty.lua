@@ -7,7 +7,7 @@ if redis.call('HEXISTS', KEYS[1], 'epoch') == 0 then
 end
 redis.call('XTRIM', KEYS[2], 'MAXLEN', 0)
 redis.call('DEL', KEYS[3], KEYS[4], KEYS[5])
-local before = redis.call('HGET', KEYS[1], 'in')
+local before = string.match(redis.call('HGET', KEYS[1], 'in') or '', '^%d+$') or '0'
 redis.call('HSET', KEYS[1], 'out', before)
 redis.call('XADD', KEYS[2], '*', ARGV[1], before)
 return 1

@@ -40,7 +40,7 @@ if most == 0 then
 end
 redis.call('HSET', KEYS[3], id, deliveries .. ':' .. (expires or 0) .. ':' .. (sent or string.format('%d', now)))
 if deliveries == 0 and tonumber(expires or 0) > 0 then -- it expires again, and a full channel looks for it in time
-    local sweep = tonumber(redis.call('HGET', KEYS[8], 'sweep') or 0)
+    local sweep = tonumber(redis.call('HGET', KEYS[8], 'sweep') or 0) or 0 -- it may be anything
     if tonumber(expires) < sweep then
         redis.call('HSET', KEYS[8], 'sweep', expires)
     end

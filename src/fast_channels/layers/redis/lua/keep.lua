@@ -36,7 +36,7 @@ if now - run >= tonumber(ARGV[2]) then
     local alive = {}
     local leases = redis.call('HGETALL', KEYS[6])
     for at = 1, #leases, 2 do
-        if tonumber(string.match(leases[at + 1], ':(%d+)$')) < now then
+        if tonumber(string.match(leases[at + 1], '^%d+:(%d+)$') or 0) < now then
             redis.call('HDEL', KEYS[6], leases[at])
             redis.call('HDEL', KEYS[7], leases[at])
         else
@@ -46,7 +46,9 @@ if now - run >= tonumber(ARGV[2]) then
     local orphans = {}
     local held = redis.call('HGETALL', KEYS[5])
     for at = 1, #held, 2 do
-        if not alive[held[at + 1]] then
+        if not string.match(held[at], '^%d+$') then
+            redis.call('HDEL', KEYS[5], held[at]) -- no message
+        elseif not alive[held[at + 1]] then
             orphans[#orphans + 1] = held[at]
             robbed[held[at + 1]] = true
         end
@@ -76,7 +78,7 @@ end
 local answer = {redis.call('LLEN', KEYS[1]), -1, given_back, dead}
 local first = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
 if first[2] then
-    answer[2] = math.max(0, first[2] - now)
+    answer[2] = math.min(86400000, math.max(0, first[2] - now))
 end
 for holder in pairs(robbed) do
     answer[#answer + 1] = holder

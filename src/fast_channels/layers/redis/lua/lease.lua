@@ -9,7 +9,7 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local ends = redis.call('ZSCORE', KEYS[1], ARGV[1])
-local run = tonumber(redis.call('HGET', KEYS[2], ARGV[1]))
+local run = tonumber(string.match(redis.call('HGET', KEYS[2], ARGV[1]) or '', '^%d+$'))
 if not ends or not run or tonumber(ends) - now < ARGV[2] / 2 then
     run = now
     redis.call('HSET', KEYS[2], ARGV[1], run)

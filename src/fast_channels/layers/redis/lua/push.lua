@@ -4,14 +4,18 @@
 -- ARGV: number of the batch, milliseconds that the answer is kept, address of the wake-up, then three for each message:
 --   capacity, milliseconds until it expires, payload
 -- Returns how many messages were found expired, and a letter for each message: 1 accepted, f full.
+-- A whole number, or 0: anybody may have written it.
+local function whole(text)
+    local digits = string.match(text or '', '^[1-9]%d*$') or '0'
+    return #digits < 17 and tonumber(digits) or 0
+end
+
 local number = tonumber(ARGV[1])
-local seen = redis.call('GET', KEYS[6])
+local seen, answered = string.match(redis.call('GET', KEYS[6]) or '', '^(%d+):(%w*)$')
 if seen then
-    local colon = string.find(seen, ':', 1, true)
-    local last = tonumber(string.sub(seen, 1, colon - 1))
-    if number == last then
-        return '0:' .. string.sub(seen, colon + 1)
-    elseif number < last then
+    if number == tonumber(seen) and #answered == (#ARGV - 3) / 3 then
+        return '0:' .. answered
+    elseif number < tonumber(seen) then
         return redis.error_reply('STALE a batch that its sender has given up')
     end
 end
@@ -27,10 +31,10 @@ end
 -- Take out what has expired, wherever it stands: what was delivered before never does, and may stand at the head.
 -- Not again before the next message expires, so that a full channel costs little.
 local function sweep()
-    if now < tonumber(redis.call('HGET', KEYS[5], 'sweep') or 0) then
+    local due, next_sweep = whole(redis.call('HGET', KEYS[5], 'sweep')), now + 3600000
+    if now < due and due <= next_sweep then
         return
     end
-    local next_sweep = now + 3600000
     for _, id in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
         local delivered, expires = string.match(redis.call('HGET', KEYS[3], id) or '0:1', '^(%d+):(%d+)')
         expires = delivered == '0' and tonumber(expires) or 0
@@ -55,7 +59,7 @@ for first = 4, #ARGV, 3 do
         waiting, swept = depth(), true
     end
     if waiting < capacity then
-        if accepted == 0 and redis.call('HEXISTS', KEYS[5], 'last') == 0 then
+        if accepted == 0 and whole(redis.call('HGET', KEYS[5], 'last')) == 0 then
             redis.call('HSET', KEYS[5], 'last', time[1] * 1000000 + time[2]) -- numbers never come twice, also after a flush
         end
         local id = redis.call('HINCRBY', KEYS[5], 'last', 1)
@@ -71,7 +75,7 @@ for first = 4, #ARGV, 3 do
         results[#results + 1] = 'f'
     end
 end
-if soonest < tonumber(redis.call('HGET', KEYS[5], 'sweep') or 0) then
+if soonest < whole(redis.call('HGET', KEYS[5], 'sweep')) then
     redis.call('HSET', KEYS[5], 'sweep', soonest)
 end
 redis.call('PEXPIRE', KEYS[5], 86400000) -- without them, numbers go on by the clock, and a full channel is searched
