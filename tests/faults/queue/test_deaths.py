@@ -133,7 +133,7 @@ async def test_a_worker_that_was_stopped_for_15_seconds_does_no_harm_when_it_goe
 async def test_twin_a_worker_that_acknowledges_and_gives_back_what_others_have_by_now(scene: Scene) -> None:
     await wake_up_late(scene, 9, LATE)
     await eventually(
-        lambda: scene.ledger.count("start", channel="fails") == 3, "it was given back from under somebody", 10
+        lambda: scene.ledger.count("start", channel="fails") >= 3, "it was given back from under somebody", 10
     )
     await asyncio.sleep(2)
     assert scene.ledger.count("start", channel="ends") == 2, "the one who failed had nothing any more to give back"
