@@ -74,7 +74,8 @@ class Graveyard:
             return None
         report = await link.call(b"HGET", keys.reports, id)
         payload = await link.call(b"HGET", keys.payloads, id)
-        deliveries, reason, error = (report or b"0::").decode(errors="replace").split(":", 2)
+        deliveries, _, why = (report or b"").partition(b":")
+        reason, _, error = why.decode(errors="replace").partition(":")
         message = self._wiring.decode(payload or b"", self._wiring.keys.channel_context(channel))
         return DeadLetter(
             channel=channel,
