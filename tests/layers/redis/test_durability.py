@@ -1,0 +1,280 @@
+"""A send that returns when a replica has the message."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from fast_channels.exceptions import ChannelFull, OutcomeUnknown
+from fast_channels.layers.redis import RedisChannelLayer
+from fast_channels.testing.server import ServerProcess
+from tests.support.proxy import Proxy
+from tests.support.waiting import until
+
+MESSAGE = {"type": "job"}
+
+NOT_CONFIRMED = "accepted the message, but no replica confirmed it"
+
+
+@contextmanager
+def replica_of(master: ServerProcess) -> Iterator[ServerProcess]:
+    config = {"replicaof": f"127.0.0.1 {master.port}", "repl-diskless-sync-delay": 0}
+    with ServerProcess(config, binary=master.binary) as replica, Redis(port=replica.port) as client:
+        deadline = time.monotonic() + 10
+        while client.info("replication")["master_link_status"] != "up":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield replica
+
+
+@pytest.fixture(scope="module")
+def pair(redis_server: ServerProcess) -> Iterator[tuple[ServerProcess, ServerProcess]]:
+    """A master and its replica, which stand still at times."""
+    config = {"repl-diskless-sync-delay": 0}
+    with ServerProcess(config, binary=redis_server.binary) as master, replica_of(master) as replica:
+        yield master, replica
+
+
+@pytest.fixture
+def master(pair: tuple[ServerProcess, ServerProcess]) -> Iterator[ServerProcess]:
+    master, _ = pair
+    yield master
+    with Redis(port=master.port) as client:
+        client.flushall()
+
+
+@pytest.fixture
+def replica(pair: tuple[ServerProcess, ServerProcess]) -> Iterator[ServerProcess]:
+    _, replica = pair
+    yield replica
+    replica.resume()
+
+
+Make = Callable[..., RedisChannelLayer]
+
+
+@pytest.fixture
+async def make(master: ServerProcess) -> AsyncIterator[Make]:
+    """Makes layers on `master` whose sends wait for a replica."""
+    layers: list[RedisChannelLayer] = []
+
+    def make(url: str = master.url, **options: Any) -> RedisChannelLayer:
+        layers.append(RedisChannelLayer(hosts=[url], **{"durability": "replicated", "send_timeout": 0.5, **options}))
+        return layers[-1]
+
+    yield make
+    for layer in layers:
+        await layer.close()
+
+
+def commands(server: ServerProcess, name: str) -> int:
+    """How often a server was asked for something."""
+    with Redis(port=server.port) as client:
+        return int(client.info("commandstats").get(f"cmdstat_{name}", {}).get("calls", 0))
+
+
+def messages(server: ServerProcess, channel: str) -> int:
+    """How many messages of a shared channel a server has."""
+    with Redis(port=server.port) as client:
+        return int(client.llen(f"asgi|{{c:{channel}}}|ready"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("durability", ["", "disk", None, True])
+def test_what_there_is_not_is_refused(durability: Any) -> None:
+    with pytest.raises(ValueError, match="durability must be one of server, replicated"):
+        RedisChannelLayer(durability=durability)
+
+
+async def test_what_was_sent_is_on_the_replica(make: Make, replica: ServerProcess) -> None:
+    layer = make()
+    for number in range(1, 51):
+        await layer.send("jobs", MESSAGE)
+        assert messages(replica, "jobs") == number
+
+
+async def test_sends_share_a_wait(make: Make, master: ServerProcess, replica: ServerProcess) -> None:
+    layer = make(capacity=1000)
+    await layer.send("jobs", MESSAGE)
+    before = commands(master, "wait")
+    await asyncio.gather(*(layer.send(f"jobs-{number % 10}", MESSAGE) for number in range(500)))
+    assert commands(master, "wait") - before < 20
+
+
+async def test_what_a_group_was_sent_is_on_the_replica(make: Make, replica: ServerProcess) -> None:
+    layer = make()
+    channel = await layer.new_channel()
+    await layer.group_add("room", channel)
+    await layer.group_add("room", "jobs")
+    await layer.group_send("room", MESSAGE)
+    assert messages(replica, "jobs") == 1
+    assert await layer.receive(channel) == MESSAGE
+
+
+# None confirms
+
+
+async def timed_out(sending: Any) -> tuple[float, OutcomeUnknown]:
+    began = time.monotonic()
+    with pytest.raises(OutcomeUnknown, match=NOT_CONFIRMED) as caught:
+        await sending
+    return time.monotonic() - began, caught.value
+
+
+async def test_a_replica_that_stands_still_is_waited_for_no_longer_than_a_send(
+    make: Make, master: ServerProcess, replica: ServerProcess
+) -> None:
+    layer = make()
+    await layer.send("jobs", MESSAGE)
+    replica.pause()
+    seconds, error = await timed_out(layer.send("jobs", MESSAGE))
+    assert 0.5 <= seconds < 2
+    assert error.server == f"{master.url}/0"
+    assert str(error).startswith(error.server)
+    assert messages(master, "jobs") == 2, "it is stored"
+    replica.resume()
+    await layer.send("jobs", MESSAGE)
+
+
+async def test_twin_the_server_alone_is_not_waited_for(make: Make, replica: ServerProcess) -> None:
+    layer = make(durability="server")
+    await layer.send("jobs", MESSAGE)
+    replica.pause()
+    await asyncio.wait_for(layer.send("jobs", MESSAGE), 0.4)
+
+
+async def test_without_any_replica_it_is_the_same(make: Make, own_server: ServerProcess) -> None:
+    seconds, _ = await timed_out(make(own_server.url).send("jobs", MESSAGE))
+    assert 0.5 <= seconds < 2
+    assert messages(own_server, "jobs") == 1
+
+
+async def test_a_replica_that_comes_back_in_time_confirms(make: Make, replica: ServerProcess) -> None:
+    layer = make(send_timeout=20)
+    await layer.send("jobs", MESSAGE)
+    replica.pause()
+    sending = [asyncio.ensure_future(layer.send("jobs", MESSAGE)) for _ in range(3)]
+    done, _ = await asyncio.wait(sending, timeout=1.2)  # longer than one WAIT
+    assert not done
+    replica.resume()
+    await asyncio.wait_for(asyncio.gather(*sending), 10)
+
+
+async def test_who_comes_later_waits_as_long(make: Make, replica: ServerProcess) -> None:
+    layer = make()
+    await layer.send("jobs", MESSAGE)
+    replica.pause()
+    first = asyncio.ensure_future(timed_out(layer.send("jobs", MESSAGE)))
+    await asyncio.sleep(0.3)
+    second = asyncio.ensure_future(timed_out(layer.send("jobs", MESSAGE)))
+    for seconds, _ in (await first, await second):
+        assert 0.5 <= seconds < 0.75
+
+
+async def test_members_of_a_group_get_theirs_meanwhile(make: Make, replica: ServerProcess) -> None:
+    layer = make()
+    channel = await layer.new_channel()
+    await layer.group_add("room", channel)
+    replica.pause()
+    sending = asyncio.ensure_future(timed_out(layer.group_send("room", MESSAGE)))
+    assert await asyncio.wait_for(layer.receive(channel), 0.4) == MESSAGE
+    await sending
+
+
+async def test_what_was_not_stored_is_not_waited_for(make: Make, replica: ServerProcess) -> None:
+    layer = make(capacity=1)
+    await layer.send("jobs", MESSAGE)
+    replica.pause()
+    with pytest.raises(ChannelFull):
+        await asyncio.wait_for(layer.send("jobs", MESSAGE), 0.4)
+
+
+async def test_a_membership_is_not_waited_for(make: Make, replica: ServerProcess) -> None:
+    layer, other = make(), make()
+    channel = await other.new_channel()
+    replica.pause()
+    await asyncio.wait_for(layer.group_add("room", channel), 0.4)
+
+
+async def test_a_send_that_is_cancelled_disturbs_nobody(make: Make, replica: ServerProcess) -> None:
+    layer = make(send_timeout=20)
+    await layer.send("jobs", MESSAGE)
+    replica.pause()
+    cancelled, other = (asyncio.ensure_future(layer.send("jobs", MESSAGE)) for _ in range(2))
+    await asyncio.sleep(0.1)
+    cancelled.cancel()
+    await asyncio.wait({cancelled})
+    replica.resume()
+    await asyncio.wait_for(other, 10)
+
+
+async def test_closing_the_layer_ends_the_wait(make: Make, replica: ServerProcess) -> None:
+    layer = make(send_timeout=20)
+    await layer.send("jobs", MESSAGE)
+    replica.pause()
+    sending = asyncio.ensure_future(layer.send("jobs", MESSAGE))
+    await asyncio.sleep(0.1)
+    await layer.close()
+    with pytest.raises(OutcomeUnknown, match="the layer was closed"):
+        await sending
+    replica.resume()
+    await layer.send("jobs", MESSAGE)
+
+
+# The connection that waits
+
+
+async def test_a_wait_whose_connection_breaks_is_repeated(
+    make: Make, master: ServerProcess, replica: ServerProcess
+) -> None:
+    layer = make(send_timeout=20)
+    await layer.send("jobs", MESSAGE)
+    replica.pause()
+    sending = asyncio.ensure_future(layer.send("jobs", MESSAGE))
+    with Redis(port=master.port) as client:
+        waiting = await until_found(lambda: [each for each in client.client_list() if each["cmd"] == "wait"])
+        client.client_kill_filter(_id=waiting["id"])
+        await until_found(lambda: [each for each in client.client_list() if each["cmd"] == "wait" and each != waiting])
+    assert not sending.done()
+    replica.resume()
+    await asyncio.wait_for(sending, 10)
+
+
+async def until_found(look: Callable[[], list[dict[str, str]]]) -> dict[str, str]:
+    found: list[dict[str, str]] = []
+
+    def is_found() -> bool:
+        found.extend(look())
+        return bool(found)
+
+    await until(is_found)
+    return found[0]
+
+
+async def test_another_server_cannot_confirm_what_the_one_before_has_accepted(
+    make: Make, own_server: ServerProcess
+) -> None:
+    """The one that takes over has a replica, which has everything that it has: but not the message."""
+    with ServerProcess() as heir, replica_of(heir), Proxy(own_server.port) as proxy:
+        layer = make(proxy.url, send_timeout=20)
+        sending = asyncio.ensure_future(layer.send("jobs", MESSAGE))
+        await until(lambda: messages(own_server, "jobs") == 1)
+        proxy.target = ("127.0.0.1", heir.port)
+        own_server.kill()
+        with pytest.raises(OutcomeUnknown, match="another server has taken its place"):
+            await asyncio.wait_for(sending, 10)
+        await layer.send("jobs", MESSAGE)
+        assert messages(heir, "jobs") == 1
+
+
+async def test_a_user_who_may_not_wait_is_told(make: Make, master: ServerProcess) -> None:
+    with Redis(port=master.port) as client:
+        client.acl_setuser(
+            "restless", enabled=True, nopass=True, keys=["*"], channels=["*"], commands=["+@all", "-wait"]
+        )
+    layer = make(master.url.replace("redis://", "redis://restless@"))
+    _, error = await timed_out(layer.send("jobs", MESSAGE))
+    assert "NOPERM" in str(error)
