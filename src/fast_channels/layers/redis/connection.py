@@ -78,6 +78,8 @@ class Connection(asyncio.Protocol):
         """When something was last received, on the loop's clock: a sign of life."""
         self.lost: asyncio.Future[BaseException] = self._loop.create_future()
         """Resolves with the reason when the connection is over."""
+        self.suspected: asyncio.Future[None] = self._loop.create_future()
+        """Resolves when the server refuses to be written to: it follows another one now. Whoever asks it replaces this."""
 
     def __repr__(self) -> str:
         state = "lost" if self.lost.done() else "paused" if self.paused else "open"
@@ -185,12 +187,17 @@ class Connection(asyncio.Protocol):
                 if type(reply) is ReplyError:
                     self._confirmations.pop(future, None)
                     future.set_exception(reply)
+                    self._suspect(str(reply))
                 else:
                     future.set_result(reply)
         except IndexError:  # before the greeting, a server says why it will not have us
             self.close(ConnectionError(f"an answer that nobody asked for: {reply}"))
         except Exception as error:  # no RESP: nothing after it can be trusted
             self.close(error)
+
+    def _suspect(self, answer: str) -> None:
+        if answer.startswith("READONLY") and not self.suspected.done():
+            self.suspected.set_result(None)
 
     def _pushed(self, push: Any) -> None:
         if push[0] in CONFIRMATIONS and self._confirmed(push[0]):

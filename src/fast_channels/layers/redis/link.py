@@ -344,10 +344,13 @@ class Link:
         self._events.on_down(reason)
 
     async def _watch(self, connection: Connection) -> None:
-        """Return when the connection is lost; end it if the server falls silent."""
+        """Return when the connection is lost; end it if the server falls silent, or is no master any more."""
         lost = connection.lost
         while not lost.done():
-            await asyncio.wait({lost}, timeout=self._patience.ping_every)
+            waiting = {lost, connection.suspected}
+            await asyncio.wait(waiting, timeout=self._patience.ping_every, return_when=asyncio.FIRST_COMPLETED)
+            if connection.suspected.done():
+                connection.suspected = self._loop.create_future()
             if not lost.done():
                 await self._ping(connection)
 
