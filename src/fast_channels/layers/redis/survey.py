@@ -31,7 +31,8 @@ async def scan(link: Commands, pattern: str) -> list[bytes]:
 
 async def things(link: Commands, keys: QueueKeys) -> list[tuple[str, str]]:
     """What there is on one server: kind (`i` inbox, `g` group, `c` shared channel) and name."""
-    return sorted({keys.thing_of(key) for key in await scan(link, keys.everything())} - {("leases", "")})
+    found = {keys.thing_of(key) for key in await scan(link, keys.everything()) if b"|answered|" not in key}
+    return sorted(found - {("leases", "")})
 
 
 async def empty(link: Commands, keys: QueueKeys) -> None:
@@ -45,7 +46,6 @@ async def empty(link: Commands, keys: QueueKeys) -> None:
         await asyncio.gather(*(link.call(b"UNLINK", key) for key in others[start : start + AT_ONCE]))
 
 
-async def look(hub: Hub, keys: QueueKeys) -> dict[str, Any]:
 async def _empty_inbox(link: Commands, keys: QueueKeys, client: str) -> None:
     inbox = keys.inbox(client)
     try:
@@ -56,6 +56,7 @@ async def _empty_inbox(link: Commands, keys: QueueKeys, client: str) -> None:
         await asyncio.gather(*(link.call(b"UNLINK", key) for key in inbox))  # no inbox: its owner makes it again
 
 
+async def look(hub: Hub, keys: QueueKeys) -> dict[str, Any]:
     """Channels, groups and inboxes as plain data; ages in seconds on the server's clock."""
     channels: dict[str, Any] = {}
     groups: dict[str, list[str]] = {}
