@@ -27,11 +27,17 @@ WRITE_BUFFER: Final = 4 * 1024 * 1024
 class Answer(Protocol):
     """What a reply goes to: a future, or something like one."""
 
-    def done(self) -> bool: ...
+    def done(self) -> bool:
+        """Whether nobody waits for the reply any more."""
+        ...
 
-    def set_result(self, result: Any, /) -> None: ...
+    def set_result(self, result: Any, /) -> None:
+        """Take the reply."""
+        ...
 
-    def set_exception(self, exception: BaseException, /) -> None: ...
+    def set_exception(self, exception: BaseException, /) -> None:
+        """There is none, or it is an error."""
+        ...
 
 
 class Sink:
@@ -79,7 +85,7 @@ class Connection(asyncio.Protocol):
         self.lost: asyncio.Future[BaseException] = self._loop.create_future()
         """Resolves with the reason when the connection is over."""
         self.suspected: asyncio.Future[None] = self._loop.create_future()
-        """Resolves when the server refuses to be written to: it follows another one now. Whoever asks it replaces this."""
+        """Resolves when the server refuses writes: it follows another one now. Whoever asks it replaces this."""
 
     def __repr__(self) -> str:
         state = "lost" if self.lost.done() else "paused" if self.paused else "open"

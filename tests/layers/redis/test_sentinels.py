@@ -1,0 +1,72 @@
+"""Both layers over Sentinels, with the arguments that the guide prints and as an entry of `hosts`."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from fast_channels.layers import BaseChannelLayer
+from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
+from tests.support.sentinels import SENTINEL_PASSWORD, SERVER_PASSWORD, SERVICE, Trio
+
+LAYERS: list[Any] = [RedisChannelLayer, RedisPubSubChannelLayer]
+
+MESSAGE = {"type": "chat.message"}
+
+
+async def exchange(layer: BaseChannelLayer) -> None:
+    """Messages arrive on every kind of channel."""
+    async with layer:
+        channel = await layer.new_channel()
+        await layer.group_add("room", channel)
+        await layer.send(channel, MESSAGE)
+        await layer.group_send("room", MESSAGE)
+        for _ in range(2):
+            assert await asyncio.wait_for(layer.receive(channel), 10) == MESSAGE
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+async def test_the_arguments_of_the_guide(layer: Any, sentinels: Trio) -> None:
+    await exchange(
+        layer(
+            sentinels=sentinels.nodes[:2],
+            service_name=SERVICE,
+            sentinel_kwargs={"password": SENTINEL_PASSWORD},
+            connection_kwargs={"password": SERVER_PASSWORD},
+            prefix="prod",
+            expiry=600,
+            capacity=2000,
+        )
+    )
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+async def test_an_entry_of_hosts(layer: Any, sentinels: Trio) -> None:
+    await exchange(
+        layer(
+            hosts=[
+                {
+                    "sentinels": sentinels.nodes,
+                    "master_name": SERVICE,
+                    "sentinel_kwargs": {"password": SENTINEL_PASSWORD},
+                    "password": SERVER_PASSWORD,
+                }
+            ]
+        )
+    )
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+async def test_two_masters_may_share_the_load(layer: Any, sentinels: Trio, second_redis_url: str) -> None:
+    await exchange(layer(hosts=[sentinels.host, second_redis_url], prefix="two"))
+
+
+@pytest.mark.parametrize("which", ["sentinel_kwargs", "connection_kwargs"])
+@pytest.mark.parametrize("layer", LAYERS)
+async def test_without_either_password_nothing_is_sent(layer: Any, which: str, sentinels: Trio) -> None:
+    options = {name: value for name, value in sentinels.options.items() if name != which}
+    async with layer(**options, send_timeout=0.5) as layer:
+        with pytest.raises(Exception, match=r"NOAUTH|already authenticated|Authentication required") as caught:
+            await layer.send("jobs", MESSAGE)
+    assert SERVER_PASSWORD not in str(caught.value)
+    assert SENTINEL_PASSWORD not in str(caught.value)
