@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Self
 
 from fast_channels.layers.redis import RedisPubSubChannelLayer
+from fast_channels.layers.redis.config import Host
 from fast_channels.layers.redis.link import Patience
 from tests.faults.promise import Listener, Sender, broken
 from tests.support.waiting import PATIENCE
@@ -48,8 +49,8 @@ class Traffic:
 
     def __init__(
         self,
-        listening_at: str,
-        sending_at: str | None = None,
+        listening_at: Host,
+        sending_at: Host | None = None,
         *,
         every: float = 0.001,
         settle: float = PATIENCE,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from fast_channels.layers.base import BaseChannelLayer
+from fast_channels.layers.redis.config import Host
 from tests.faults.queue.ledger import Ledger, Line, Log, Verdict, judge
 from tests.faults.queue.owner import listen
 from tests.faults.queue.processes import Program, program
@@ -52,7 +53,7 @@ class Scene:
     settle = PATIENCE
     """Seconds without any progress for which what is missing is waited for; less in a twin, where it never comes."""
 
-    def __init__(self, url: str, folder: Path, queue: Kind = "layer") -> None:
+    def __init__(self, url: Host, folder: Path, queue: Kind = "layer") -> None:
         self.url = url
         self.queue = queue
         folder.mkdir(exist_ok=True)
@@ -79,7 +80,7 @@ class Scene:
             if error is not None and not isinstance(error, asyncio.CancelledError):
                 raise error
 
-    def layer(self, url: str = "", **options: Any) -> BaseChannelLayer:
+    def layer(self, url: Host = "", **options: Any) -> BaseChannelLayer:
         """A layer, closed at the end."""
         defaults = ROOMY if self.queue == "layer" else {}
         layer = make_queue(self.queue, url or self.url, **{**defaults, **options})
@@ -91,19 +92,19 @@ class Scene:
         self._stack.callback(log.close)
         return log
 
-    def sender(self, name: str = "s", url: str = "", **options: Any) -> Sender:
+    def sender(self, name: str = "s", url: Host = "", **options: Any) -> Sender:
         return Sender(self.layer(url, **options), self.log(name))
 
     def work(
         self, name: str = "w", channel: str = "jobs", how: str = "fast", seconds: float = 0.0,
-        *, url: str = "", layer: BaseChannelLayer | None = None, naively: bool = False, **options: Any,
+        *, url: Host = "", layer: BaseChannelLayer | None = None, naively: bool = False, **options: Any,
     ) -> BaseChannelLayer:  # fmt: skip
         """Let somebody handle the messages of a shared channel; returns the layer that they have."""
         layer = layer or self.layer(url, **options)
         self.begin((work_naively if naively else work)(layer, self.log(name), channel, how, seconds))
         return layer
 
-    async def own(self, name: str = "o", *groups: str, url: str = "", layer: BaseChannelLayer | None = None) -> str:
+    async def own(self, name: str = "o", *groups: str, url: Host = "", layer: BaseChannelLayer | None = None) -> str:
         """Let somebody listen on a new channel, a member of `groups`; returns its name."""
         layer = layer or self.layer(url)
         channel = await layer.new_channel()
