@@ -1,6 +1,6 @@
 """The dead letters of the queue."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fast_channels import names
 from fast_channels.layers.dead_letters import DeadLetter
@@ -18,8 +18,8 @@ __all__ = ["Graveyard"]
 class Graveyard:
     """The dead letters of a queue layer. See `DeadLetters`. Every method may raise what sending raises."""
 
-    def __init__(self, hub: Hub, wiring: QueueWiring) -> None:
-        self._hub = hub
+    def __init__(self, here: Callable[[], Hub], wiring: QueueWiring) -> None:
+        self._here = here
         self._wiring = wiring
 
     def __repr__(self) -> str:
@@ -28,7 +28,7 @@ class Graveyard:
     async def channels(self) -> dict[str, int]:
         """The channels that have dead letters, with how many."""
         counts = {}
-        for link in await self._hub.servers.all_links():
+        for link in await self._here().servers.all_links():
             for kind, name in await things(link, self._wiring.keys):
                 dead = self._wiring.keys.shared(name).dead
                 if kind == "c" and (count := await link.call(b"ZCARD", dead)):
@@ -40,7 +40,7 @@ class Graveyard:
         keys = self._keys(channel)
         if count < 1:
             return []
-        link = self._hub.link_to(keys.dead)
+        link = self._here().link_to(keys.dead)
         ids = await link.call(b"ZRANGE", keys.dead, start, start + count - 1)
         letters = [await self._letter(channel, id) for id in ids]
         return [letter for letter in letters if letter is not None]
@@ -64,11 +64,11 @@ class Graveyard:
         keys = self._keys(channel)
         revived = (keys.ready, keys.payloads, keys.states, keys.dead, keys.reports)
         wake = self._wiring.keys.wake(channel)
-        return int(await run(self._hub.link_to(keys.dead), REVIVE, revived, what, wake, *ids))
+        return int(await run(self._here().link_to(keys.dead), REVIVE, revived, what, wake, *ids))
 
     async def _letter(self, channel: str, id: bytes) -> DeadLetter | None:
         keys = self._keys(channel)
-        link = self._hub.link_to(keys.dead)
+        link = self._here().link_to(keys.dead)
         died_at = await link.call(b"ZSCORE", keys.dead, id)
         if died_at is None:
             return None

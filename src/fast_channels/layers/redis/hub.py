@@ -221,7 +221,7 @@ class Hub:
             return
         memberships = self._shared_memberships.pop(channel, None)
         if memberships is not None:
-            await memberships.close()
+            memberships.forget()  # it may be in the group for others as well
         shared = self.shared.pop(channel, None)
         if shared is not None:
             await shared.close(ChannelReleased)
@@ -246,8 +246,9 @@ class Hub:
         await asyncio.gather(
             *(channel.close(ChannelLayerClosed) for channel in shared.values()),
             *(inbox.close() for inbox in inboxes.values()),
-            *(membership.close() for membership in memberships.values()),
         )
+        for membership in memberships.values():
+            membership.forget()  # a shared channel stays where it is: other processes receive on it, or will
         if was_alive:
             await self._undertaker.end_lease()
         self.ways.clear()

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from fast_channels import names
 from fast_channels.exceptions import ChannelFull
@@ -17,6 +17,7 @@ from fast_channels.layers.reader import ChannelReader, PumpedReader
 from fast_channels.layers.redis.config import Hosts
 from fast_channels.layers.redis.connection import packed
 from fast_channels.layers.redis.durability import DURABILITIES
+from fast_channels.layers.redis.foreign import is_plain, shown
 from fast_channels.layers.redis.graveyard import Graveyard
 from fast_channels.layers.redis.hub import Hub
 from fast_channels.layers.redis.keys import QueueKeys
@@ -27,13 +28,15 @@ from fast_channels.layers.redis.shared import SharedReader
 from fast_channels.layers.redis.stream_inbox import StreamInbox
 from fast_channels.layers.redis.survey import empty, look
 from fast_channels.layers.redis.ways import GroupOutlet
-from fast_channels.layers.redis.wiring import QueueWiring
+from fast_channels.layers.redis.wiring import INBOX_BOUND, QueueWiring
 from fast_channels.serializers import MsgPackSerializer
 from fast_channels.type_defs import ChannelCapacityDict
 
 __all__ = ["RedisChannelLayer"]
 
 logger = logging.getLogger("fast_channels.redis")
+
+INBOX_FULL: Final = "the inbox of the process of channel {!r} is full: does its event loop turn?"
 
 
 class RedisChannelLayer(RedisLayer[Hub]):
@@ -72,6 +75,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
     """
 
     extensions: list[str] = ["groups", "flush", "delivery", "dead_letters"]
+    _only_dicts = True
 
     def __init__(
         self,
@@ -149,6 +153,9 @@ class RedisChannelLayer(RedisLayer[Hub]):
         result = await outlet.outbox.post((*outlet.before, payload), len(payload))
         if result == "f":
             raise ChannelFull(channel=channel, capacity=outlet.capacity)
+        if result == "o":
+            self._not_stored(result, f"for channel {channel}")
+            raise ChannelFull(INBOX_FULL.format(channel), channel=channel, capacity=INBOX_BOUND)
         self._counters.sent += 1
         if result != "1":
             self._not_stored(result, f"for channel {channel}")
@@ -158,9 +165,8 @@ class RedisChannelLayer(RedisLayer[Hub]):
         if result == "g":
             self._counters.drop("channel_gone")
         elif result == "o" and is_worth_a_line(self._counters.drop("inbox_full")):
-            logger.warning("a message %s is dropped: 100,000 wait in the inbox of its process", what)
-        elif result == "f":
-            self._counters.drop("over_capacity")
+            logger.warning("a message %s is dropped: %d wait in the inbox of its process", what, INBOX_BOUND)
+        elif result == "f" and is_worth_a_line(self._counters.drop("over_capacity")):
             logger.info("a message %s is dropped: over capacity", what)
 
     async def receive(self, channel: str) -> dict[str, Any]:
@@ -239,6 +245,9 @@ class RedisChannelLayer(RedisLayer[Hub]):
         posts = [(member, self._post_to_member(hub, outlet, member, message, payload)) for member in members]
         error: BaseException | None = None
         for member, post in posts:
+            if post is None:
+                self._drop_stranger(outlet, member, group)
+                continue
             try:
                 result = await post
             except Exception as failure:  # the others get theirs
@@ -252,15 +261,26 @@ class RedisChannelLayer(RedisLayer[Hub]):
 
     def _post_to_member(
         self, hub: Hub, outlet: GroupOutlet, member: bytes, message: dict[str, Any], payload: bytes
-    ) -> "asyncio.Future[str]":
-        kind, _, name = member.decode().partition(":")
+    ) -> "asyncio.Future[str] | None":
+        """None: that is no member."""
+        kind, _, name = shown(member).partition(":")
         if kind == "i":
             client, _, epoch = name.partition(":")
+            if not (is_plain(client) and epoch.isdigit()):
+                return None
             return hub.ways.to_inbox(client).post(("", epoch, outlet.head, payload), len(payload))
+        if kind != "c" or not is_plain(name):
+            return None
         way = hub.ways.outlet(name)
         if self._encrypted:
             payload = self._encode(message, way.context)  # whoever receives there knows the channel alone
         return way.outbox.post((*way.before, payload), len(payload))
+
+    def _drop_stranger(self, outlet: GroupOutlet, member: bytes, group: str) -> None:
+        """Take out what somebody else has put among the members: it would be met again with each message."""
+        outlet.link.submit(packed(b"ZREM", outlet.key, member)).add_done_callback(_no_matter)
+        if is_worth_a_line(self._counters.drop("undecodable")):
+            logger.warning("%s in group %s is no member: taken out", shown(member), group)
 
     def _not_delivered(self, outlet: GroupOutlet, member: bytes, result: str, group: str) -> None:
         if result == "g":  # its name says of which life of the inbox it was, so this ends no later membership
@@ -286,7 +306,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
     @property
     def dead_letters(self) -> Graveyard:
         """The messages that `delivery()` gave up."""
-        return Graveyard(self._here(), self._wiring)
+        return Graveyard(self._here, self._wiring)
 
     # What consumers and workers use
 

@@ -53,11 +53,17 @@ class _Wanted:
 class Listening(Protocol):
     """Where to subscribe: at one server, or wherever a slot is. See `Subscriptions`."""
 
-    async def subscribe(self, address: bytes, route: Route) -> None: ...
+    async def subscribe(self, address: bytes, route: Route) -> None:
+        """Hand every message of `address` to `route`; returns when the server has confirmed it."""
+        ...
 
-    def want(self, address: bytes, route: Route) -> None: ...
+    def want(self, address: bytes, route: Route) -> None:
+        """The same without waiting."""
+        ...
 
-    def unsubscribe(self, address: bytes) -> None: ...
+    def unsubscribe(self, address: bytes) -> None:
+        """Stop listening to `address`."""
+        ...
 
 
 class Subscriptions(LinkEvents):

@@ -58,6 +58,7 @@ class Ways:
         self._outlets: dict[str, Outlet] = {}
         self._group_outlets: dict[str, GroupOutlet] = {}
         self._numbers = itertools.count(1)
+        self._kept = max(ANSWER_KEPT, round(3000 * wiring.patience.send))  # longer than anybody tries again
 
     def __repr__(self) -> str:
         return f"<Ways of {self._client}: {len(self._outboxes)} outboxes>"
@@ -107,7 +108,7 @@ class Ways:
         if outbox is None:
             keys = self._wiring.keys.inbox(client)
             answered = self._wiring.keys.answered(keys.meta, self._client)
-            outbox = self._new_outbox(f"i{client}", APPEND, (*keys[:4], answered), (INBOX_BOUND, ANSWER_KEPT))
+            outbox = self._new_outbox(f"i{client}", APPEND, (*keys[:4], answered), (INBOX_BOUND, self._kept))
         return outbox
 
     def _to_shared(self, channel: str) -> Outbox:
@@ -119,7 +120,7 @@ class Ways:
                 f"c{channel}",
                 PUSH,
                 (keys.ready, keys.payloads, keys.states, keys.delayed, keys.marks, answered),
-                (ANSWER_KEPT, self._wiring.keys.wake(channel)),
+                (self._kept, self._wiring.keys.wake(channel)),
                 self._without_expired,
             )
         return outbox

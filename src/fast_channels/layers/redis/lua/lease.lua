@@ -15,6 +15,8 @@ if not ends or not run or tonumber(ends) - now < ARGV[2] / 2 then
     redis.call('HSET', KEYS[2], ARGV[1], run)
 end
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], 86400000) -- of a prefix that nobody uses any more, nothing stays
+redis.call('PEXPIRE', KEYS[2], 86400000)
 if now - run < tonumber(ARGV[2]) then
     return {}
 end
