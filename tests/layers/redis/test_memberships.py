@@ -159,6 +159,18 @@ async def test_a_join_goes_on_after_its_caller_has_given_up_until_it_is_taken_ba
     await until(groups.members)
 
 
+async def test_who_cancels_every_task_there_is_ends_no_join(make_groups: MakeGroups) -> None:
+    groups = make_groups()
+    of_me = groups.make()
+    joining = asyncio.create_task(of_me.join("room"))
+    await asyncio.sleep(0)
+    for task in asyncio.all_tasks():
+        if "fast-channels group" in task.get_name():
+            task.cancel()  # before it has begun
+    await joining
+    assert groups.members() == {"i:me:1"}
+
+
 async def test_a_server_that_refuses_is_quoted_and_nothing_is_left_of_the_attempt(make_groups: MakeGroups) -> None:
     groups = make_groups()
     of_me = groups.make_noted()
@@ -267,6 +279,26 @@ async def test_a_shared_membership_that_somebody_else_ended_is_not_renewed(make_
     shared.renew(1.0)
     assert await shared.restore(anew=False) == 1
     assert groups.members() == set()
+
+
+async def test_who_joins_again_is_a_member_also_if_somebody_else_ended_it(
+    make_groups: MakeGroups, proxy: Proxy
+) -> None:
+    groups = make_groups()
+    shared = groups.make(is_shared=True)
+    for _ in range(2):
+        await shared.join("room")
+        assert groups.members() == {"i:me:1"}
+        groups.admin.zrem(groups.key(), "i:me:1")
+    proxy.stop_reading("server")
+    shared.renew(1.0)  # which is under way when
+    joining = asyncio.create_task(shared.join("room"))
+    await asyncio.sleep(0)
+    proxy.forward()
+    await joining
+    assert groups.members() == {"i:me:1"}
+    shared.leave("room")
+    await until(lambda: not groups.members())
 
 
 async def test_a_shared_membership_that_ran_out_by_itself_is_made_again(

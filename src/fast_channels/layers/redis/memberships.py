@@ -42,6 +42,11 @@ class _Group:
         self.refused: ServerRefused | None = None
         self.work: asyncio.Task[None] | None = None
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the server is being told; who was cancelled before it began could not say that it ended."""
+        return self.work is not None and not self.work.done()
+
 
 class GroupMemberships:
     """The groups of one member.
@@ -92,15 +97,16 @@ class GroupMemberships:
         state = self._groups.get(group) or self._groups.setdefault(group, _Group())
         state.wanted = True
         state.refused = None
-        work = self._settle(group, state)
-        if work is None:
-            return
-        await asyncio.wait({work}, timeout=self._patience.send)
-        if state.refused is not None:
-            raise state.refused
-        if not work.done():
-            link = self._link_to(self._keys.group(group))
-            raise ServerUnreachable(link.label, self._patience.send, link.trouble)
+        if self._is_shared and state.told is not None:  # somebody else may have ended it
+            state.tried, state.told = state.told, None
+        deadline = self._loop.time() + self._patience.send
+        while (work := self._settle(group, state)) is not None:
+            await asyncio.wait({work}, timeout=max(0.0, deadline - self._loop.time()))
+            if state.refused is not None:
+                raise state.refused
+            if not work.done():
+                link = self._link_to(self._keys.group(group))
+                raise ServerUnreachable(link.label, self._patience.send, link.trouble)
 
     def leave(self, group: str) -> None:
         """Be no member any more; the server learns it as soon as it can."""
@@ -112,9 +118,9 @@ class GroupMemberships:
 
     def _settle(self, group: str, state: _Group) -> "asyncio.Task[None] | None":
         """Bring the server in line with what is wanted; None if it is."""
-        if state.work is None and not self._is_settled(state):
+        if not state.is_busy and not self._is_settled(state):
             state.work = self._loop.create_task(self._work(group, state), name=f"fast-channels group {group}")
-        return state.work
+        return state.work if state.is_busy else None
 
     def _is_settled(self, state: _Group) -> bool:
         return state.told == self._member() if state.wanted else state.told is state.tried is None
@@ -163,7 +169,9 @@ class GroupMemberships:
         if state.told not in (None, member):  # what it was called before is nobody
             telling.append(link.call(b"ZREM", key, state.told))
         await asyncio.gather(*telling)
-        state.told, state.told_at, state.tried = member, now, None
+        state.told_at = now
+        if not only_renew or state.told == member:  # else somebody joins, and more is needed than to keep it up
+            state.told, state.tried = member, None
 
     async def _tell_leave(self, group: str, state: _Group) -> None:
         key = self._keys.group(group)
@@ -189,7 +197,7 @@ class GroupMemberships:
         now, self._due = self._due[:count], self._due[count:]
         for group in now:
             state = self._groups.get(group)
-            if state is not None and state.wanted and state.work is None:
+            if state is not None and state.wanted and not state.is_busy:
                 _ = self._tell_again(group, state, only_renew=self._is_shared)
 
     def _tell_again(self, group: str, state: _Group, *, only_renew: bool) -> "asyncio.Task[None]":
