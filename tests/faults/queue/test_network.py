@@ -169,7 +169,7 @@ async def test_connections_that_are_killed_ten_times_a_second(everywhere: Everyw
     async def scenario(server: ServerProcess, scene: Scene) -> None:
         await kill_connections(server, scene, 3)
         assert scene.judge().once_in_order() == []
-        assert scene.ledger.count("acknowledged") > 100
+        assert scene.ledger.count("acknowledged") > 20
 
     await everywhere(scenario)
 
