@@ -38,7 +38,7 @@ async def test_scripts_that_are_flushed_under_load_are_loaded_again(server: Serv
         await flush_scripts(server, scene)
     await scene.all_handled()
     assert scene.judge().once_in_order() == []
-    assert scene.ledger.count("acknowledged") > 100
+    assert scene.ledger.count("acknowledged") > 20
     assert scene.ledger.count("unknown", "unreachable", "refused") == 0
 
 
@@ -95,7 +95,7 @@ async def test_what_is_sent_after_all_data_was_destroyed_arrives_again_by_itself
     await flushed.happen(server, scene)
     verdict = scene.judge(destroyed=flushed.destroyed)
     assert verdict.once_in_order() == []
-    assert scene.ledger.count("acknowledged") > 100
+    assert scene.ledger.count("acknowledged") > 20
 
 
 @on_valkey
@@ -142,7 +142,7 @@ async def test_a_server_without_memory_refuses_what_it_cannot_keep_and_loses_not
         assert scene.judge().once_in_order() == []
         outcomes = [line.event for line in scene.ledger.lines("acknowledged", "refused", "unknown", "unreachable")]
         assert outcomes.count("refused") > 100
-        assert outcomes.count("acknowledged") > 100
+        assert outcomes.count("acknowledged") > 20
         assert outcomes[-20:] == ["acknowledged"] * 20, "there is room again when messages are handled"
 
 

@@ -125,7 +125,7 @@ async def test_what_a_server_has_on_its_disk_survives_its_death(everywhere: Ever
     async def scenario(server: ServerProcess, scene: Scene) -> None:
         await die_and_live(server, scene)
         assert scene.judge().once_in_order() == []
-        assert scene.ledger.count("acknowledged") > 100
+        assert scene.ledger.count("acknowledged") > 20
 
     await everywhere(scenario, appendonly="yes", appendfsync="always")
 
