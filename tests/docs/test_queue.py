@@ -13,13 +13,14 @@ import pytest
 from redis import Redis
 
 from fast_channels.exceptions import ChannelFull, FastChannelsError, ServerUnreachable
-from fast_channels.layers.redis import RedisChannelLayer, held, wiring
+from fast_channels.layers.redis import RedisChannelLayer, held, memberships, wiring
 from fast_channels.layers.redis.checks import OLDEST_REDIS, OLDEST_VALKEY, complaints
 from fast_channels.layers.redis.keys import QueueKeys
 from fast_channels.layers.redis.topology import shard_of
 from fast_channels.testing.server import ServerProcess
 from tests.docs.pages import ROOT, Page
 from tests.support.proxy import Proxy
+from tests.support.waiting import PATIENCE
 
 NAME = "docs/topics/queue.md"
 MESSAGE = {"type": "test"}
@@ -210,14 +211,15 @@ async def test_a_job_that_waits_for_longer_than_expiry_is_dropped_and_counted(ma
     assert worker.statistics().dropped == {"expired": 1}
 
 
-async def test_a_full_inbox_drops_and_counts(make: MakeQueue, redis_url: str) -> None:
+async def test_a_full_inbox_refuses_and_counts(make: MakeQueue, redis_url: str) -> None:
     owner, sender = make(), make()
     channel = await owner.new_channel()
     await owner.group_add("room", channel)
     meta = QueueKeys(owner.prefix).inbox(owner.client_prefix).meta
     with Redis.from_url(redis_url) as server:
         server.hincrby(meta.decode(), "in", wiring.INBOX_BOUND)
-        await sender.send(channel, MESSAGE)
+        with pytest.raises(ChannelFull, match="the inbox of the process"):
+            await sender.send(channel, MESSAGE)
         await sender.group_send("room", MESSAGE)
         assert sender.statistics().dropped == {"inbox_full": 2}
         server.hincrby(meta.decode(), "in", -1)
@@ -334,7 +336,25 @@ async def test_a_shared_channel_is_one_member(make: MakeQueue) -> None:
     await one.group_send("room", MESSAGE)
     assert await depth(other, "jobs") == 1
     await one.close()
-    assert not (await other.inspect())["groups"].get("room")
+    assert (await other.inspect())["groups"].get("room") == ["jobs"]
+    await other.close()
+    observer = make()
+    assert (await observer.inspect())["groups"].get("room") == ["jobs"]
+    await observer.group_discard("room", "jobs")
+    assert not (await observer.inspect())["groups"].get("room")
+
+
+async def test_a_shared_channel_leaves_its_groups_when_nobody_keeps_it_there(
+    make: MakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memberships, "SHORTEST", 0)
+    layer, observer = make(group_expiry=0.5), make()
+    await layer.group_add("room", "jobs")
+    await layer.close()
+    assert (await observer.inspect())["groups"].get("room") == ["jobs"]
+    async with asyncio.timeout(PATIENCE):
+        while (await observer.inspect())["groups"].get("room"):
+            await asyncio.sleep(0.05)
 
 
 async def test_a_flush_is_for_all_processes(make: MakeQueue) -> None:
