@@ -10,11 +10,12 @@ import re
 from collections.abc import Generator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.support.servers", "tests.support.sentinels", "tests.support.clusters"]
 
-settings.register_profile("suite", deadline=None)  # the machine may be busy: how long an example takes says nothing
+# The machine may be busy: how long an example takes says nothing.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
 REQUIRED = {name for name in os.environ.get("FAST_CHANNELS_REQUIRE", "").split(",") if name}

@@ -99,6 +99,12 @@ def calls(line: Line) -> int:
     return int(line.admin.get(f"{line.ready}calls") or 0)
 
 
+async def connected(line: Line) -> None:
+    """The server is back: whoever waits has time enough."""
+    line.link.start()
+    await until(lambda: line.link.connection is not None)
+
+
 async def ends(posts: Sequence["asyncio.Future[str]"]) -> list[str | BaseException]:
     """What became of each."""
     async with asyncio.timeout(PATIENCE):
@@ -208,6 +214,7 @@ async def test_after_its_time_the_outcome_is_unknown(make_line: MakeLine, proxy:
         await line.post("second")
     assert 0.25 < asyncio.get_running_loop().time() - started < 5
     proxy.forward()
+    await connected(line)
     assert await line.post("third") == "1"
     assert line.stored() == ["first", "second", "third"]
 
@@ -222,6 +229,7 @@ async def test_what_was_given_up_is_not_sent_after_all(make_line: MakeLine, prox
     with pytest.raises(OutcomeUnknown):
         await post
     proxy.forward()
+    await connected(line)
     assert await line.link.call("PING") == b"PONG"
     assert calls(line) == called
 
@@ -261,6 +269,7 @@ async def test_without_a_server_nothing_was_sent(make_line: MakeLine, proxy: Pro
         await line.post("lost")
     assert caught.value.waited == 0.2
     proxy.forward()
+    await connected(line)
     assert await line.post("stored") == "1"
     assert line.stored() == ["stored"]
 
@@ -278,10 +287,10 @@ async def test_who_waits_behind_other_batches_waits_no_longer_than_they_do(make_
 async def test_what_waits_behind_a_lost_batch_is_sent_when_the_server_is_back(
     make_line: MakeLine, proxy: Proxy
 ) -> None:
-    line = make_line(proxy.url, send=0.5)
+    line = make_line(proxy.url, send=1.0)
     proxy.close()
     early = line.post("early")
-    await asyncio.sleep(0.25)
+    await asyncio.sleep(0.5)
     late = line.post("late")
     [outcome] = await ends([early])
     assert isinstance(outcome, ServerUnreachable)
