@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from fast_channels.exceptions import ChannelFull, OutcomeUnknown
-from fast_channels.layers.redis import RedisChannelLayer
+from fast_channels.layers.redis import RedisChannelLayer, durability
 from fast_channels.testing.server import ServerProcess
 from tests.support.proxy import Proxy
 from tests.support.waiting import until
@@ -22,7 +22,7 @@ NOT_CONFIRMED = "accepted the message, but no replica confirmed it"
 
 @contextmanager
 def replica_of(master: ServerProcess) -> Iterator[ServerProcess]:
-    config = {"replicaof": f"127.0.0.1 {master.port}", "repl-diskless-sync-delay": 0}
+    config: dict[str, str | int] = {"replicaof": f"127.0.0.1 {master.port}", "repl-diskless-sync-delay": 0}
     with ServerProcess(config, binary=master.binary) as replica, Redis(port=replica.port) as client:
         deadline = time.monotonic() + 10
         while client.info("replication")["master_link_status"] != "up":
@@ -80,7 +80,7 @@ def commands(server: ServerProcess, name: str) -> int:
 def messages(server: ServerProcess, channel: str) -> int:
     """How many messages of a shared channel a server has."""
     with Redis(port=server.port) as client:
-        return int(client.llen(f"asgi|{{c:{channel}}}|ready"))  # type: ignore[arg-type]
+        return int(client.llen(f"asgi|{{c:{channel}}}|ready"))
 
 
 @pytest.mark.parametrize("durability", ["", "disk", None, True])
@@ -268,6 +268,20 @@ async def test_another_server_cannot_confirm_what_the_one_before_has_accepted(
             await asyncio.wait_for(sending, 10)
         await layer.send("jobs", MESSAGE)
         assert messages(heir, "jobs") == 1
+
+
+async def test_twin_without_asking_who_it_is_another_server_confirms_what_it_never_had(
+    make: Make, own_server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durability, "_run_id", lambda asked: "the only one")
+    with ServerProcess() as heir, replica_of(heir), Proxy(own_server.port) as proxy:
+        layer = make(proxy.url, send_timeout=20)
+        sending = asyncio.ensure_future(layer.send("jobs", MESSAGE))
+        await until(lambda: messages(own_server, "jobs") == 1)
+        proxy.target = ("127.0.0.1", heir.port)
+        own_server.kill()
+        await asyncio.wait_for(sending, 10)
+        assert messages(heir, "jobs") == 0
 
 
 async def test_a_user_who_may_not_wait_is_told(make: Make, master: ServerProcess) -> None:

@@ -1,0 +1,257 @@
+"""A master dies, is demoted, or is cut off from its replica, and Sentinels make another one: both layers at a time."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer, link
+from fast_channels.layers.redis.connection import Connection
+from fast_channels.layers.redis.topology import Endpoint
+from fast_channels.testing.server import NO_SERVER, ServerProcess, find_server_binary
+from tests.faults.queue.ledger import Line
+from tests.faults.queue.scene import Scene, eventually
+from tests.faults.traffic import Traffic
+from tests.support.sentinels import Trio
+from tests.support.waiting import until
+
+pytestmark = [
+    pytest.mark.skipif(find_server_binary() is None, reason=NO_SERVER),
+    pytest.mark.faults,
+]
+
+IN_TIME = 10.0
+"""Seconds within which everything is back."""
+
+BOTH = {"RedisChannelLayer", "RedisPubSubChannelLayer"}
+
+SENDERS = ("to jobs", "to owned", "to room")
+
+
+class Both:
+    """The queue and pub/sub under load, on the same Sentinels."""
+
+    def __init__(self, trio: Trio, scene: Scene, traffic: Traffic) -> None:
+        self.trio = trio
+        self.scene = scene
+        self.traffic = traffic
+        self.safe = self.broke = 0.0
+
+    async def replicated(self) -> None:
+        """What was acknowledged until now is on the replica."""
+        self.safe = time.monotonic()
+        await self.trio.replicated()
+
+    def may_be_lost(self, sent: Line) -> bool:
+        """Whether its sender was answered by the old master, perhaps, and the replica had not been told yet."""
+        return sent.at > self.safe and sent.began < self.broke
+
+    async def is_back(self, timeout: float = IN_TIME) -> float:
+        """Wait until messages arrive everywhere again; the seconds since it broke."""
+        heard = self.traffic.heard()
+        await eventually(lambda: all(map(self.arrives, SENDERS)), timeout=timeout)
+        await eventually(lambda: self.traffic.heard() > heard + 20, timeout=timeout)
+        return time.monotonic() - self.broke
+
+    def arrives(self, sender: str) -> bool:
+        since = {line.number for line in self.scene.ledger.lines("acknowledged") if line.began > self.broke}
+        return any(line.sender == sender and line.number in since for line in self.scene.ledger.lines("end"))
+
+    def broken(self) -> list[str]:
+        """The promises that were broken. A message whose acknowledgement was lost with the master comes again."""
+        verdict = self.scene.judge(destroyed=self.may_be_lost)
+        late = {line.key for line in self.scene.ledger.lines("start") if line.at > self.safe}
+        again = [f"{key} came again" for key in verdict.begun_again if key not in late or key[0] != "jobs"]
+        inverted = [f"{first} came before {second}" for first, second in verdict.inverted]
+        return [*verdict.broken(), *again, *inverted, *self.traffic.broken()]
+
+
+@asynccontextmanager
+async def both(trio: Trio, folder: Path, **options: Any) -> AsyncIterator[Both]:
+    async with Scene(trio.host, folder) as scene, Traffic(trio.host) as traffic:
+        scene.work(**options)
+        owned = await scene.own("o", "room", layer=scene.layer(**options))
+        scene.members = {"room": [owned]}
+        everything = Both(trio, scene, traffic)
+        senders = [scene.sender(f"to {to}", **options) for to in ("jobs", "owned", "room")]
+        async with senders[0].load("jobs"), senders[1].load(owned), senders[2].load("room", group=True):
+            await until(lambda: all(map(everything.arrives, SENDERS)))
+            yield everything
+        await scene.all_handled(everything.may_be_lost)
+
+
+# Killed
+
+
+async def kill_master(everything: Both, timeout: float = IN_TIME) -> float:
+    master = everything.trio.master
+    await everything.replicated()
+    await asyncio.to_thread(master.kill)
+    everything.broke = time.monotonic()
+    return await everything.is_back(timeout)
+
+
+async def test_both_layers_are_back_within_10_seconds_after_their_master_was_killed(tmp_path: Path) -> None:
+    with Trio() as trio:
+        async with both(trio, tmp_path) as everything:
+            print(f"back after {await kill_master(everything):.1f} s")
+        assert everything.broken() == []
+        assert everything.traffic.listener.count("gap") == 1
+
+
+async def test_nothing_that_was_acknowledged_dies_with_the_master_of_a_replicated_queue(tmp_path: Path) -> None:
+    with Trio(replicas=2) as trio:
+        async with both(trio, tmp_path, durability="replicated") as everything:
+            print(f"back after {await kill_master(everything):.1f} s")
+            everything.safe = everything.broke
+        assert everything.scene.judge().broken() == []
+
+
+# Demoted, and alive
+
+
+@asynccontextmanager
+async def listening(trio: Trio) -> AsyncIterator[set[str]]:
+    """Both layers have a member of a group; gives the set of those that have heard something."""
+    async with (
+        RedisPubSubChannelLayer(**trio.options, send_timeout=1) as pubsub,
+        RedisChannelLayer(**trio.options, send_timeout=1) as queue,
+    ):
+        channels = [(layer, await layer.new_channel()) for layer in (pubsub, queue)]
+        for layer, channel in channels:
+            await layer.group_add("room", channel)
+        heard: set[str] = set()
+
+        async def listen(layer: Any, channel: str) -> None:
+            while True:
+                await layer.receive(channel)
+                heard.add(type(layer).__name__)
+
+        async with asyncio.TaskGroup() as tasks:
+            listeners = [tasks.create_task(listen(layer, channel)) for layer, channel in channels]
+            yield heard
+            for listener in listeners:
+                listener.cancel()
+
+
+async def lose_master(trio: Trio, lose: Callable[[ServerProcess], None], timeout: float) -> set[str]:
+    """Somebody who comes after that sends to the new one: the layers, both there before, that hear it in time."""
+    old = trio.master
+    async with listening(trio) as heard:
+        lose(old)
+        await trio.failed_over(old)
+        began = time.monotonic()
+        async with (
+            RedisPubSubChannelLayer(**trio.options) as pubsub,
+            RedisChannelLayer(**trio.options) as queue,
+        ):
+            while len(heard) < 2 and time.monotonic() < began + timeout:
+                await pubsub.group_send("room", {"type": "again"})
+                await queue.group_send("room", {"type": "again"})
+                await asyncio.sleep(0.05)
+        print(f"{heard} back after {time.monotonic() - began:.1f} s")
+        return heard
+
+
+async def demote(trio: Trio, follows: str, timeout: float = IN_TIME) -> set[str]:
+    """The master is made a replica while clients are connected, and nobody throws them out."""
+    old = trio.master
+    follower = asyncio.create_task(follow(trio, old, follows))
+    heard = await lose_master(trio, trio.isolate, timeout)
+    await follower
+    with trio.redis(old) as client:
+        assert "cmdstat_client|kill" not in client.info("commandstats")
+    return heard
+
+
+async def follow(trio: Trio, old: ServerProcess, whom: str) -> None:
+    await trio.failed_over(old)
+    trio.follow(old, trio.master if whom == "the new master" else None)
+
+
+@pytest.mark.parametrize("follows", ["the new master", "nobody"])
+async def test_a_master_that_is_demoted_and_lives_is_left(follows: str) -> None:
+    with Trio(apart=True) as trio:
+        assert await demote(trio, follows) == BOTH
+
+
+async def test_twin_who_never_asks_stays_with_a_master_that_was_demoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "is_replica", lambda greeting: False)
+    with Trio(apart=True) as trio:
+        heard = await demote(trio, "nobody", 5)
+        assert "RedisPubSubChannelLayer" not in heard, "the queue is thrown out while it waits, pub/sub is not"
+
+
+async def test_twin_who_asks_for_the_master_once_is_never_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    known: dict[Any, Any] = {}
+
+    async def locate(self: Endpoint, limit: float) -> Any:
+        known[self] = known.get(self) or await ask(self, limit)
+        return known[self]
+
+    ask = Endpoint._locate
+    monkeypatch.setattr(Endpoint, "_locate", locate)
+    with Trio() as trio:
+        assert await lose_master(trio, lambda old: old.kill(), 5) == set()
+
+
+async def test_a_refused_write_is_the_reason_to_look_for_the_master() -> None:
+    with Trio(apart=True) as trio:
+        assert await write(trio) < 2
+
+
+async def test_twin_without_it_the_next_ping_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Connection, "_suspect", lambda self, answer: None)
+    with Trio(apart=True) as trio:
+        assert await write(trio) > 3
+
+
+async def write(trio: Trio) -> float:
+    """Send to a master that was demoted; the seconds until it is accepted by the new one."""
+    patience = link.Patience(send=20.0, ping_every=9.0)
+    old = trio.master
+    async with RedisChannelLayer(**trio.options) as layer:
+        layer._wiring = replace(layer._wiring, patience=patience)
+        await layer.send("jobs", {"type": "job"})
+        trio.isolate(old)
+        await trio.failed_over(old)
+        trio.follow(old, None)
+        began = time.monotonic()
+        await layer.send("jobs", {"type": "job"})
+        return time.monotonic() - began
+
+
+# Cut off from its replica and the Sentinels
+
+
+async def test_a_partition_loses_what_only_the_old_master_had_and_nothing_that_was_replicated(tmp_path: Path) -> None:
+    """The twin is in the same scene: the same fault, once with each durability."""
+    with Trio(apart=True) as trio:
+        async with Scene(trio.host, tmp_path) as scene:
+            old = trio.master
+            default = scene.sender("default")
+            replicated = scene.sender("replicated", durability="replicated", send_timeout=1.0)
+            async with default.load("default", 0.01), replicated.load("replicated", 0.01):
+                await eventually(lambda: scene.ledger.count("acknowledged", channel="replicated") > 20)
+                trio.isolate(old)
+                await trio.failed_over(old)
+                await asyncio.sleep(1)
+                acknowledged = scene.ledger.count("acknowledged", channel="replicated")
+                trio.rejoin(old)
+                await eventually(lambda: scene.ledger.count("acknowledged", channel="replicated") > acknowledged + 30)
+            for channel in ("default", "replicated"):
+                scene.work(f"w {channel}", channel)
+            scene.settle = 3.0
+            await scene.all_handled()
+            verdict = scene.judge()
+            lost = [key for key in verdict.missing if key[0] == "default"]
+            print(f"{len(lost)} of {scene.ledger.count('acknowledged', channel='default')} lost by default")
+            assert lost, "the fault was none"
+            assert [key for key in verdict.missing if key[0] == "replicated"] == []
+            assert verdict.impossible == []
+            assert replicated.outcomes["unknown"] > 0
