@@ -1,7 +1,7 @@
 """A Redis Cluster: which node has which slot, as far as this process knows, and how it learns better."""
 
 import asyncio
-import logging
+import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
@@ -14,27 +14,31 @@ from fast_channels.layers.redis.config import Server
 from fast_channels.layers.redis.connection import Connection, PushHandler
 from fast_channels.layers.redis.topology import Endpoint
 
-__all__ = ["Cluster", "Node", "SlotEndpoint"]
-
-logger = logging.getLogger("fast_channels.redis")
+__all__ = ["Cluster", "Node", "SlotEndpoint", "read_map", "redirection"]
 
 SLOTS: Final = 16384
 
 FRESH: Final = 0.1
-"""Seconds for which what a node said is not asked for again."""
+"""Seconds for which what a node said is not asked for again, and between two attempts when none says anything."""
 
 ASKED_AT_ONCE: Final = 6
 """Nodes that are asked at a time; the first answer counts."""
 
 Node = tuple[str, int]
-"""Host and port of a master."""
+"""Host and port."""
+
+Range = tuple[int, int, Node]
+"""The first slot, the last one, and their master."""
 
 
 class Cluster:
     """The slots of a Cluster. One for all event loops of a layer.
 
     Args:
-        servers: some of its nodes, any of them; the options of the first are those of all nodes.
+        servers: some of its nodes, masters or replicas; the options of the first are those of all nodes.
+
+    Raises:
+        ValueError: a node with a database other than 0.
     """
 
     def __init__(self, servers: Sequence[Server]) -> None:
@@ -43,6 +47,7 @@ class Cluster:
                 raise ValueError("a Cluster has one database: take the number out of the URL")
         self._seeds = [(server.host, server.port) for server in servers]
         self._options = servers[0]
+        self._others: list[Node] = []
         self._slots: list[Node | None] = [None] * SLOTS
         self._learned_at = float("-inf")
         self._learning: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
@@ -76,7 +81,11 @@ class Cluster:
     def moved(self, slot: int, node: Node) -> None:
         """A node says that a slot is elsewhere."""
         self._slots[slot] = node
-        self._learned_at = float("-inf")  # and so may be others
+        self.doubt()  # so may be others
+
+    def doubt(self) -> None:
+        """What is known may be old: ask the next time that somebody wants to know."""
+        self._learned_at = float("-inf")
 
     async def learn(self) -> None:
         """Ask the nodes who has what, unless that was done a moment ago.
@@ -94,8 +103,9 @@ class Cluster:
         await asyncio.shield(task)
 
     async def _learn(self) -> None:
-        nodes = list(dict.fromkeys([*self.nodes, *self._seeds]))[:ASKED_AT_ONCE]
-        asking = {asyncio.ensure_future(self._ask(node)) for node in nodes}
+        nodes = list(dict.fromkeys([*self._seeds, *self.nodes, *self._others]))
+        some = random.sample(nodes, min(ASKED_AT_ONCE, len(nodes)))  # all of some may be dead: others the next time
+        asking = {asyncio.ensure_future(self._ask(node)) for node in some}
         reasons: list[str] = []
         try:
             while asking:
@@ -103,35 +113,36 @@ class Cluster:
                 for answer in done:
                     error = answer.exception()
                     if error is None:
-                        self._take_in(answer.result())
+                        self._take_in(*answer.result())
                         return
                     reasons.append(str(error) or type(error).__name__)
         finally:
             for task in asking:
                 task.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
+        await asyncio.sleep(FRESH)
         raise ConnectionError(f"no node of the {self.label} says who has which slot ({'; '.join(reasons)})")
 
-    async def _ask(self, node: Node) -> list[tuple[int, int, Node]]:
-        """The ranges of slots, as `node` sees them."""
-        connection = await self.endpoint(node).connect(lambda push: None, lambda: None)
+    async def _ask(self, node: Node) -> tuple[list[Range], list[Node]]:
+        """The ranges of slots, as `node` sees them, and the replicas."""
+        endpoint = Endpoint(self._options.at(*node), any_role=True)
+        connection = await endpoint.connect(_ignore, _ignore)
         try:
             async with asyncio.timeout(2):
                 answer = await connection.execute(b"CLUSTER", b"SLOTS")
         except ReplyError as error:
-            raise ServerRefused(f"{node[0]}:{node[1]}", f"{error} (is it a Cluster? cluster=True says so)") from None
+            hint = "; without cluster=True it will do" if "cluster support disabled" in str(error) else ""
+            raise ServerRefused(endpoint.label, f"{error}{hint}") from None
         finally:
             connection.close(ConnectionError("the map is read"))
-        ranges = [(first, last, _node(master, node[0])) for first, last, master, *_ in answer]
-        if not ranges:
-            raise ConnectionError(f"{node[0]}:{node[1]} knows of no slots")
-        return ranges
+        return read_map(answer, node)
 
-    def _take_in(self, ranges: Iterable[tuple[int, int, Node]]) -> None:
+    def _take_in(self, ranges: Iterable[Range], replicas: Iterable[Node]) -> None:
         slots: list[Node | None] = [None] * SLOTS
         for first, last, node in ranges:
             slots[first : last + 1] = [node] * (last + 1 - first)
         self._slots = slots
+        self._others = list(replicas)
         self._learned_at = time.monotonic()
 
 
@@ -157,7 +168,30 @@ class SlotEndpoint(Endpoint):
         return await self._cluster.endpoint(node).connect(on_push, on_writable)
 
 
-def _node(description: Sequence[Any], asked: str) -> Node:
+def read_map(answer: Sequence[Any], asked: Node) -> tuple[list[Range], list[Node]]:
+    """The ranges and the replicas in what `asked` answers to CLUSTER SLOTS.
+
+    Raises:
+        ConnectionError: it knows of no slots: it was never made part of a Cluster, or was taken out.
+    """
+    if not answer:
+        raise ConnectionError(f"{asked[0]}:{asked[1]} knows of no slots")
+    ranges = [(first, last, _node(master, asked)) for first, last, master, *_ in answer]
+    replicas = [_node(replica, asked) for _, _, _, *replicas in answer for replica in replicas]
+    return ranges, list(dict.fromkeys(replicas))
+
+
+def _node(description: Sequence[Any], asked: Node) -> Node:
     """Host and port of CLUSTER SLOTS; a node that knows no name of itself is the one that was asked."""
     host, port = description[0], description[1]
-    return (host.decode() if host not in (None, b"", b"?") else asked), int(port)
+    return (host.decode() if host not in (None, b"", b"?") else asked[0]), int(port)
+
+
+def redirection(answer: str, asked: Node) -> Node:
+    """Where `MOVED 1234 host:port` leads, or the same with ASK; without a host, it is the one that was asked."""
+    host, _, port = answer.split(" ")[2].rpartition(":")
+    return host or asked[0], int(port)
+
+
+def _ignore(*_: object) -> None:
+    """Nobody wants to know."""

@@ -2,21 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Final
 
-from fast_channels.exceptions import FastChannelsError, ServerUnreachable
-from fast_channels.layers.redis.cluster import Cluster, Node
+from fast_channels.exceptions import FastChannelsError, ServerRefused, ServerUnreachable
+from fast_channels.layers.redis.cluster import Cluster, Node, redirection
 from fast_channels.layers.redis.link import Patience
-from fast_channels.layers.redis.subscriptions import Gap, Route, Subscriptions
+from fast_channels.layers.redis.subscriptions import TRY_AGAIN, Gap, Route, Subscriptions
 
 __all__ = ["ClusterSubscriptions"]
 
 logger = logging.getLogger("fast_channels.redis")
 
 LOOK_AGAIN: Final = 0.5
-"""Seconds between two looks at who has which slot, while a node is away."""
+"""Seconds between two looks at who has which slot, while a node is away, or they do not agree."""
+
+HOPS: Final = 4
+"""How often an address goes at once where it is sent, until it waits for the next look: nodes may not agree yet."""
 
 
 class ClusterSubscriptions:
@@ -37,9 +41,15 @@ class ClusterSubscriptions:
         self._wanted: dict[bytes, Route] = {}
         self._where: dict[bytes, Node] = {}
         self._nodes: dict[Node, Subscriptions] = {}
-        self._lost: dict[bytes, float] = {}  # since when an address is not heard where it was
+        self._in_force: set[bytes] = set()  # they were heard, or somebody relies on it
+        self._misplaced: set[bytes] = set()  # their nodes have not got them
+        self._lost: dict[bytes, float] = {}  # since when they are not heard, until that is reported as over
+        self._reported: set[bytes] = set()  # those of them that a report waits for
+        self._hops: Counter[bytes] = Counter()
+        self._is_hopping = False
         self._follower: asyncio.Task[None] | None = None
         self._work: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"<ClusterSubscriptions: {len(self._wanted)} at {len(self._nodes)} nodes>"
@@ -49,27 +59,38 @@ class ClusterSubscriptions:
 
     async def subscribe(self, address: bytes, route: Route) -> None:
         """As `Subscriptions.subscribe`."""
-        self.want(address, route)
+        if address not in self._wanted:
+            self._wanted[address] = route
+            self._place(address)
+        if self._is_behind:
+            self._follow()  # also again: some programs cancel every task there is
         try:
             async with asyncio.timeout(self._patience.send):
                 await self._confirmed(address)
+            self._in_force.add(address)
         except TimeoutError:
             raise ServerUnreachable(self._cluster.label, self._patience.send, self._trouble_of(address)) from None
+        except ServerRefused:
+            self.unsubscribe(address)
+            raise
 
     async def _confirmed(self, address: bytes) -> None:
         """Return when the node that has the slot has confirmed the address, wherever it moves meanwhile."""
         while address in self._wanted:
             node = self._where.get(address)
-            if node is None:
-                await asyncio.sleep(LOOK_AGAIN / 10)  # it is being found out
-                continue
-            with suppress(ServerUnreachable):  # somebody else may have the slot soon
-                await self._nodes[node].subscribe(address, self._wanted[address])
-                if self._where.get(address) == node:
-                    return
+            if node is not None and address not in self._misplaced:
+                with suppress(ServerUnreachable):  # somebody else may have the slot soon
+                    await self._at(node).subscribe(address, self._wanted[address])
+                    if self._where.get(address) == node and address not in self._misplaced:
+                        return
+                    continue
+            await asyncio.sleep(LOOK_AGAIN / 10)  # it is being found out
+        if self._closed:
+            raise ServerUnreachable(self._cluster.label, 0.0, "the layer was closed")
 
     def want(self, address: bytes, route: Route) -> None:
         """The same without waiting: it is subscribed as soon as there is a server."""
+        self._in_force.add(address)
         if address not in self._wanted:
             self._wanted[address] = route
             self._place(address)
@@ -77,7 +98,8 @@ class ClusterSubscriptions:
     def unsubscribe(self, address: bytes) -> None:
         """As `Subscriptions.unsubscribe`."""
         self._wanted.pop(address, None)
-        self._lost.pop(address, None)
+        self._misplaced.discard(address)
+        self._in_force.discard(address)
         self._leave(address)
 
     def _trouble_of(self, address: bytes) -> BaseException | str | None:
@@ -89,12 +111,12 @@ class ClusterSubscriptions:
     def _place(self, address: bytes) -> None:
         """Subscribe where the slot is, as far as that is known."""
         node = self._cluster.node_of(self._cluster.slot_of(address))
-        if node is None:
-            self._follow()
-        elif node != self._where.get(address):
+        if node is not None and node != self._where.get(address):
             self._leave(address)
             self._where[address] = node
             self._at(node).want(address, self._wanted[address])
+        if node is None or self._at(node).link.connection is None:
+            self._follow()
 
     def _leave(self, address: bytes) -> None:
         node = self._where.pop(address, None)
@@ -121,13 +143,28 @@ class ClusterSubscriptions:
         self._on_down()
         self._follow()
 
-    def _is_elsewhere(self, address: bytes) -> None:
-        """The node says that it has not got the slot (any more)."""
-        if address in self._wanted and address not in self._lost:
-            if not self._lost:
-                self._on_down()
-            self._lost[address] = self._loop.time()
-        self._follow()
+    def _is_elsewhere(self, address: bytes, answer: str) -> None:
+        """The node of an address has not got the slot (any more), or cannot serve it now."""
+        node = self._where.get(address)
+        if node is None or address not in self._wanted:
+            return
+        if answer.startswith("MOVED"):
+            self._cluster.moved(self._cluster.slot_of(address), redirection(answer, node))
+        else:
+            self._cluster.doubt()
+        self._misplaced.add(address)
+        if address in self._in_force:
+            self._lose(address, node)
+        self._hops[address] += 1
+        if self._hops[address] > HOPS:
+            self._follow()
+        elif not self._is_hopping:
+            self._is_hopping = True
+            self._loop.call_soon(self._hop)
+
+    def _hop(self) -> None:
+        self._is_hopping = False
+        self._go_along(tuple(self._misplaced))
 
     def _follow(self) -> None:
         if self._follower is None or self._follower.done():
@@ -140,39 +177,71 @@ class ClusterSubscriptions:
             except (FastChannelsError, OSError) as error:
                 logger.debug("%s", error)
             else:
-                self._go_along()
+                self._go_along(tuple(self._wanted))
+                self._close_unused()
             await asyncio.sleep(LOOK_AGAIN)
+            self._hops.clear()
 
     @property
     def _is_behind(self) -> bool:
         """Whether an address may be somewhere else than it is heard."""
         placed = len(self._where) == len(self._wanted)
-        return bool(self._lost) or not placed or any(len(n) and n.link.connection is None for n in self._nodes.values())
+        return bool(self._misplaced) or not placed or any(n.link.connection is None for n in self._nodes.values())
 
-    def _go_along(self) -> None:
+    def _go_along(self, addresses: Iterable[bytes]) -> None:
         """Subscribe elsewhere what has moved."""
-        since = self._loop.time()
         moved: list[bytes] = []
-        for address in self._wanted:
+        for address in addresses:
             before = self._where.get(address)
+            is_misplaced = address in self._misplaced
+            if is_misplaced:
+                self._misplaced.discard(address)
+                self._leave(address)
             self._place(address)
-            if before is not None and before != self._where.get(address):
-                since = min(since, self._lost.get(address, since), self._nodes[before].link.heard_at)
+            if before is not None and (is_misplaced or before != self._where.get(address)):
                 moved.append(address)
-                self._lost.pop(address, None)
-            elif address in self._lost and before is not None:
-                self._nodes[before].try_again(address)  # it came back, or the others do not know yet
+                if address in self._in_force:
+                    self._lose(address, before)
+        moved = [address for address in moved if address in self._lost and address not in self._reported]
         if moved:
-            self._begin(self._report(moved, since))
+            self._reported.update(moved)
+            self._begin(self._report(moved))
+
+    def _close_unused(self) -> None:
         for node, subscriptions in tuple(self._nodes.items()):
             if not len(subscriptions):
                 del self._nodes[node]
                 self._begin(subscriptions.close())
 
-    async def _report(self, moved: list[bytes], since: float) -> None:
-        for address in moved:
-            await self._confirmed(address)
-        self._on_gap(Gap(self._cluster.label, self._loop.time() - since, len(moved), "their slots have moved"))
+    def _lose(self, address: bytes, before: Node) -> None:
+        """An address is not heard at `before` any more, since the last sign of life from there at the latest."""
+        link = self._at(before).link
+        if not self._lost and link.connection is not None:  # else that was told when the connection broke
+            self._on_down()
+        now = self._loop.time()
+        self._lost[address] = min(self._lost.get(address, now), link.heard_at, now)
+
+    async def _report(self, moved: list[bytes]) -> None:
+        """Tell of a gap when all that has moved is heard again."""
+        try:
+            for address in moved:
+                await self._heard_again(address)
+            now = self._loop.time()
+            since = min(self._lost.get(address, now) for address in moved)
+        finally:
+            self._reported.difference_update(moved)
+            for address in moved:
+                self._lost.pop(address, None)
+        self._close_unused()
+        self._on_gap(Gap(self._cluster.label, now - since, len(moved), "their slots have moved"))
+
+    async def _heard_again(self, address: bytes) -> None:
+        while True:
+            try:
+                return await self._confirmed(address)
+            except ServerRefused as error:
+                logger.warning("%s is not heard, and is tried again: %s", address.decode(), error)
+                await asyncio.sleep(TRY_AGAIN)
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(work)
@@ -183,17 +252,18 @@ class ClusterSubscriptions:
 
     async def close(self) -> None:
         """As `Subscriptions.close`."""
-        for task in (*self._work, *([self._follower] if self._follower else [])):
+        self._closed = True
+        tasks = [*self._work, *([self._follower] if self._follower else [])]
+        for task in tasks:
             task.cancel()
-        self._follower = None
         nodes, self._nodes = self._nodes, {}
         self._wanted.clear()
         self._where.clear()
-        self._lost.clear()
         await asyncio.gather(*(subscriptions.close() for subscriptions in nodes.values()))
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def abandon(self) -> None:
         """Let go of the connections after the loop was closed under them."""
         for subscriptions in self._nodes.values():
-            subscriptions.link.abandon()
+            subscriptions.abandon()
         self._nodes.clear()

@@ -42,6 +42,9 @@ REMEMBERED: Final = 10_000
 TRY_AGAIN: Final = 0.5
 """Seconds until what the server refused is tried again."""
 
+ELSEWHERE: Final = ("MOVED", "ASK")
+"""Refusals of a node of a Cluster that has not got the slot of the inbox (any more)."""
+
 START: Final = b"0-0"
 
 
@@ -232,8 +235,12 @@ class StreamInbox(LinkEvents):
         self._read_on()
 
     def _was_not_read(self, error: BaseException) -> None:
-        """The next connection reads on; a server that refuses is asked again."""
-        if isinstance(error, ReplyError):
+        """The next connection reads on; a server that refuses is asked again, if the inbox is still there."""
+        if not isinstance(error, ReplyError):
+            return
+        if str(error).startswith(ELSEWHERE):
+            self._connection.close(ConnectionError(f"the inbox is elsewhere now: {error}"))
+        else:
             if not self._is_refused:
                 self._is_refused = True
                 logger.warning("inbox %s cannot be read: %s; trying again", self.client, error)

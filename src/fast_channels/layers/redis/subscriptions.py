@@ -22,6 +22,9 @@ Route = Callable[[bytes], None]
 TRY_AGAIN = 5.0
 """Seconds until a subscription that was in force and is refused now is tried again."""
 
+ELSEWHERE = ("MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "LOADING", "MASTERDOWN")
+"""Refusals of a Cluster's node that has not got a slot, or cannot serve it now."""
+
 MESSAGES = (b"message", b"smessage")
 
 BATCH = 500
@@ -77,7 +80,8 @@ class Subscriptions(LinkEvents):
         on_gap: called when all are confirmed again.
         sharded: whether to use sharded pub/sub, which a Cluster keeps within the node of each address.
         slot_of: in a Cluster, the slot of an address; one command names addresses of one slot.
-        on_elsewhere: in a Cluster, called with an address that this node does not serve (any more).
+        on_elsewhere: in a Cluster, called with an address that this node does not serve (any more), and with what it
+            said, if it said anything.
     """
 
     def __init__(
@@ -89,7 +93,7 @@ class Subscriptions(LinkEvents):
         *,
         sharded: bool = False,
         slot_of: Callable[[bytes], int] | None = None,
-        on_elsewhere: Callable[[bytes], None] | None = None,
+        on_elsewhere: Callable[[bytes, str], None] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._patience = patience
@@ -228,9 +232,9 @@ class Subscriptions(LinkEvents):
     def _refused(self, connection: Connection, hopes: list[tuple[bytes, _Wanted]], error: ReplyError) -> None:
         """An ACL refuses a whole command for one of its addresses: find out which."""
         self._told.difference_update(address for address, _ in hopes)
-        if self._on_elsewhere is not None and str(error).startswith("MOVED"):
+        if self._on_elsewhere is not None and str(error).startswith(ELSEWHERE):
             for address, _ in hopes:
-                self._on_elsewhere(address)
+                self._on_elsewhere(address, str(error))
             return
         if len(hopes) == 1:
             address, wanted = hopes[0]
@@ -260,7 +264,7 @@ class Subscriptions(LinkEvents):
         elif kind == b"sunsubscribe" and push[1] in self._told:  # nobody asked for it: the slot has moved
             self._told.discard(push[1])
             if self._on_elsewhere is not None:
-                self._on_elsewhere(push[1])
+                self._on_elsewhere(push[1], "")
 
     async def on_connect(self, connection: Connection) -> None:
         self._told = set(self._wanted)

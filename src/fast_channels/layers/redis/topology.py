@@ -77,10 +77,16 @@ def tag_of(address: bytes) -> bytes:
 
 
 class Endpoint:
-    """A shard: something that can be connected to."""
+    """A shard: something that can be connected to.
 
-    def __init__(self, where: Server | SentinelMaster) -> None:
+    Args:
+        where: the server, or who knows it.
+        any_role: whether a replica will do.
+    """
+
+    def __init__(self, where: Server | SentinelMaster, *, any_role: bool = False) -> None:
         self._where = where
+        self._any_role = any_role
 
     @property
     def label(self) -> str:
@@ -131,7 +137,7 @@ class Endpoint:
         except ReplyError as error:
             answer, _, _ = str(error).partition(", with args")  # of a command that it does not know: the password
             raise ServerRefused(self.label, answer) from None
-        if is_replica(greeting):
+        if is_replica(greeting) and not self._any_role:
             raise ServerRefused(self.label, REPLICA)
 
 
