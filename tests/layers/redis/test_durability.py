@@ -17,13 +17,18 @@ from tests.support.waiting import until
 
 MESSAGE = {"type": "job"}
 
+AT_ONCE = {"repl-diskless-sync-delay": 0}
+"""Settings of a master that makes no replica wait."""
+
 NOT_CONFIRMED = "accepted the message, but no replica confirmed it"
 
 
 @contextmanager
 def replica_of(master: ServerProcess) -> Iterator[ServerProcess]:
-    config: dict[str, str | int] = {"replicaof": f"127.0.0.1 {master.port}", "repl-diskless-sync-delay": 0}
-    with ServerProcess(config, binary=master.binary) as replica, Redis(port=replica.port) as client:
+    with (
+        ServerProcess({"replicaof": f"127.0.0.1 {master.port}"}, binary=master.binary) as replica,
+        Redis(port=replica.port) as client,
+    ):
         deadline = time.monotonic() + 10
         while client.info("replication")["master_link_status"] != "up":
             assert time.monotonic() < deadline
@@ -34,8 +39,7 @@ def replica_of(master: ServerProcess) -> Iterator[ServerProcess]:
 @pytest.fixture(scope="module")
 def pair(redis_server: ServerProcess) -> Iterator[tuple[ServerProcess, ServerProcess]]:
     """A master and its replica, which stand still at times."""
-    config = {"repl-diskless-sync-delay": 0}
-    with ServerProcess(config, binary=redis_server.binary) as master, replica_of(master) as replica:
+    with ServerProcess(AT_ONCE, binary=redis_server.binary) as master, replica_of(master) as replica:
         yield master, replica
 
 
@@ -258,7 +262,7 @@ async def test_another_server_cannot_confirm_what_the_one_before_has_accepted(
     make: Make, own_server: ServerProcess
 ) -> None:
     """The one that takes over has a replica, which has everything that it has: but not the message."""
-    with ServerProcess() as heir, replica_of(heir), Proxy(own_server.port) as proxy:
+    with ServerProcess(AT_ONCE) as heir, replica_of(heir), Proxy(own_server.port) as proxy:
         layer = make(proxy.url, send_timeout=20)
         sending = asyncio.ensure_future(layer.send("jobs", MESSAGE))
         await until(lambda: messages(own_server, "jobs") == 1)
@@ -274,7 +278,7 @@ async def test_twin_without_asking_who_it_is_another_server_confirms_what_it_nev
     make: Make, own_server: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(durability, "_run_id", lambda asked: "the only one")
-    with ServerProcess() as heir, replica_of(heir), Proxy(own_server.port) as proxy:
+    with ServerProcess(AT_ONCE) as heir, replica_of(heir), Proxy(own_server.port) as proxy:
         layer = make(proxy.url, send_timeout=20)
         sending = asyncio.ensure_future(layer.send("jobs", MESSAGE))
         await until(lambda: messages(own_server, "jobs") == 1)
