@@ -185,6 +185,8 @@ class Outbox:
         elif isinstance(error, ServerUnreachable):
             self._fail(self._doubtful(error))
             self._fail_overdue(error)
+        elif isinstance(error, ServerRefused):  # connections: a wrong password; nothing was sent
+            self._fail(self._doubtful(error))
         else:
             self._sent = True
             self._again(error)
