@@ -231,6 +231,20 @@ async def test_closing_the_layer_ends_the_wait(make: Make, replica: ServerProces
 # The connection that waits
 
 
+async def waiting_at(server: ServerProcess, but: object = None) -> dict[str, str]:
+    """The client that waits for replicas, once there is one, or another one."""
+    found: dict[str, str] = {}
+
+    def look() -> bool:
+        with Redis(port=server.port) as client:
+            found.update({key: value for each in client.client_list() if each["cmd"] == "wait" and each["id"] != but
+                          for key, value in each.items()})  # fmt: skip
+        return bool(found)
+
+    await until(look)
+    return found
+
+
 async def test_a_wait_whose_connection_breaks_is_repeated(
     make: Make, master: ServerProcess, replica: ServerProcess
 ) -> None:
@@ -238,24 +252,13 @@ async def test_a_wait_whose_connection_breaks_is_repeated(
     await layer.send("jobs", MESSAGE)
     replica.pause()
     sending = asyncio.ensure_future(layer.send("jobs", MESSAGE))
+    waiting = await waiting_at(master)
     with Redis(port=master.port) as client:
-        waiting = await until_found(lambda: [each for each in client.client_list() if each["cmd"] == "wait"])
         client.client_kill_filter(_id=waiting["id"])
-        await until_found(lambda: [each for each in client.client_list() if each["cmd"] == "wait" and each != waiting])
+    await waiting_at(master, but=waiting["id"])
     assert not sending.done()
     replica.resume()
     await asyncio.wait_for(sending, 10)
-
-
-async def until_found(look: Callable[[], list[dict[str, str]]]) -> dict[str, str]:
-    found: list[dict[str, str]] = []
-
-    def is_found() -> bool:
-        found.extend(look())
-        return bool(found)
-
-    await until(is_found)
-    return found[0]
 
 
 async def test_another_server_cannot_confirm_what_the_one_before_has_accepted(
@@ -265,7 +268,7 @@ async def test_another_server_cannot_confirm_what_the_one_before_has_accepted(
     with ServerProcess(AT_ONCE) as heir, replica_of(heir), Proxy(own_server.port) as proxy:
         layer = make(proxy.url, send_timeout=20)
         sending = asyncio.ensure_future(layer.send("jobs", MESSAGE))
-        await until(lambda: messages(own_server, "jobs") == 1)
+        await waiting_at(own_server)
         proxy.target = ("127.0.0.1", heir.port)
         own_server.kill()
         with pytest.raises(OutcomeUnknown, match="another server has taken its place"):
@@ -281,7 +284,7 @@ async def test_twin_without_asking_who_it_is_another_server_confirms_what_it_nev
     with ServerProcess(AT_ONCE) as heir, replica_of(heir), Proxy(own_server.port) as proxy:
         layer = make(proxy.url, send_timeout=20)
         sending = asyncio.ensure_future(layer.send("jobs", MESSAGE))
-        await until(lambda: messages(own_server, "jobs") == 1)
+        await waiting_at(own_server)
         proxy.target = ("127.0.0.1", heir.port)
         own_server.kill()
         await asyncio.wait_for(sending, 10)
