@@ -148,7 +148,7 @@ def test_a_thousand_event_loops_leave_no_descriptor(
     layer = Layer([server.url])
     before = loops(layer, 10, new_loop)
     assert loops(layer, 1000, new_loop) <= before
-    assert len(layer._inboxes) == 1
+    assert len(layer._parts) == 1
     assert len(layer._clients) <= 70
 
 

@@ -154,10 +154,12 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _flush(self) -> None:
-        if self._preparing:
-            self._prepare()
-        self._will_flush = False
-        self._write()
+        try:
+            if self._preparing:
+                self._prepare()
+        finally:
+            self._will_flush = False
+            self._write()
 
     def _prepare(self) -> None:
         preparing, self._preparing = self._preparing, []

@@ -24,7 +24,7 @@ from fast_channels.layers.redis.shared import SharedChannel
 from fast_channels.layers.redis.stream_inbox import StreamInbox
 from fast_channels.layers.redis.subscriptions import Gap
 from fast_channels.layers.redis.undertaker import Undertaker
-from fast_channels.layers.redis.ways import Ways
+from fast_channels.layers.redis.ways import GroupOutlet, Ways
 from fast_channels.layers.redis.wiring import BEAT, QueueWiring
 
 __all__ = ["Hub"]
@@ -90,14 +90,21 @@ class Hub:
             self._wiring.checked.discard(link.label)  # when it is back
             raise
 
+    def group_outlet(self, group: str) -> GroupOutlet:
+        """Where messages for `group` go. Who sends to groups looks after their members, too."""
+        self._pulse.start_later()
+        return self.ways.group_outlet(group)
+
     # Receiving
 
-    async def inbox(self) -> StreamInbox:
-        """The inbox of this loop, known to the server."""
-        inbox = self.inboxes.get(self.client)
+    async def inbox(self, client: str | None = None) -> StreamInbox:
+        """The inbox of this loop, or another one that it took over, known to the server."""
+        client = client or self.client
+        inbox = self.inboxes.get(client)
         if inbox is None:
-            inbox = self.inboxes[self.client] = StreamInbox(self.client, self, self._wiring)
-            self.mailboxes = inbox.local.mailboxes
+            inbox = self.inboxes[client] = StreamInbox(client, self, self._wiring)
+            if client == self.client:
+                self.mailboxes = inbox.local.mailboxes
         self._pulse.start()
         await inbox.attend()
         return inbox

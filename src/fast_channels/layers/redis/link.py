@@ -363,7 +363,7 @@ class Link:
         """Return when the connection is lost; end it if the server falls silent, or is no master any more."""
         lost = connection.lost
         while not lost.done():
-            waiting = {lost, connection.suspected}
+            waiting: set[asyncio.Future[Any]] = {lost, connection.suspected}
             await asyncio.wait(waiting, timeout=self._patience.ping_every, return_when=asyncio.FIRST_COMPLETED)
             if connection.suspected.done():
                 connection.suspected = self._loop.create_future()

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 from fast_channels.exceptions import FastChannelsError
 from fast_channels.layers.redis.wiring import BEAT
@@ -11,6 +11,10 @@ from fast_channels.layers.redis.wiring import BEAT
 __all__ = ["Pulse"]
 
 logger = logging.getLogger("fast_channels.redis")
+
+
+LATER: Final = 5.0
+"""Seconds after which a loop that only sends gives signs of life as well, and looks after those that died."""
 
 
 class Pulse:
@@ -26,6 +30,7 @@ class Pulse:
         self._name = name
         self._beat = beat
         self._heart: asyncio.Task[None] | None = None
+        self._later: asyncio.TimerHandle | None = None
         self._work: dict[object, asyncio.Task[None]] = {}
 
     def __repr__(self) -> str:
@@ -36,9 +41,17 @@ class Pulse:
         if self._heart is None or self._heart.done():
             self._heart = self._loop.create_task(self._keep_beating(), name=f"fast-channels {self._name}")
 
+    def start_later(self) -> None:
+        """Beat from in a while on: a loop that only sends something and ends need not be noticed."""
+        if self._heart is None and self._later is None:
+            self._later = self._loop.call_later(LATER, self.start)
+
     def stop(self) -> bool:
         """Do nothing more. Returns whether it had been started."""
         heart, self._heart = self._heart, None
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         for task in (*self._work.values(), *([heart] if heart else [])):
             task.cancel()
         return heart is not None
@@ -53,7 +66,13 @@ class Pulse:
         if what in self._work:
             work.close()
             return
-        self._work[what] = self._loop.create_task(self._do(what, work))
+        task = self._work[what] = self._loop.create_task(self._do(what, work))
+        task.add_done_callback(lambda task: self._done(what, task, work))
+
+    def _done(self, what: object, task: "asyncio.Task[None]", work: Coroutine[Any, Any, object]) -> None:
+        work.close()  # a task that is cancelled before its first step never comes to it
+        if self._work.get(what) is task:
+            del self._work[what]
 
     async def _do(self, what: object, work: Coroutine[Any, Any, object]) -> None:
         try:
@@ -62,5 +81,3 @@ class Pulse:
             logger.debug("%r: %s", what, error)  # the link says what is wrong with its server
         except Exception:
             logger.exception("a sign of life of %r failed", what)
-        finally:
-            self._work.pop(what, None)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from fast_channels import names
-from fast_channels.exceptions import ChannelFull
+from fast_channels.exceptions import ChannelFull, OutcomeUnknown, ServerRefused, ServerUnreachable
 from fast_channels.layers.base import require_dict
 from fast_channels.layers.mailbox import is_worth_a_line
 from fast_channels.layers.reader import ChannelReader, PumpedReader
@@ -23,6 +23,7 @@ from fast_channels.layers.redis.hub import Hub
 from fast_channels.layers.redis.keys import QueueKeys
 from fast_channels.layers.redis.layer import RedisLayer
 from fast_channels.layers.redis.link import Patience
+from fast_channels.layers.redis.outbox import PASSING, PAUSE
 from fast_channels.layers.redis.scripts import MEMBERS, run
 from fast_channels.layers.redis.shared import SharedReader
 from fast_channels.layers.redis.stream_inbox import StreamInbox
@@ -214,7 +215,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
             raise self._foreign(channel)
         inbox = hub.inbox_of(channel)
         if inbox is None or not inbox.is_attended:
-            inbox = await hub.inbox()  # the layer was closed meanwhile
+            inbox = await hub.inbox(names.client_of(channel))  # the layer was closed meanwhile
         return inbox
 
     # Groups
@@ -238,10 +239,10 @@ class RedisChannelLayer(RedisLayer[Hub]):
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         hub = self._here()
-        outlet = hub.ways.group_outlet(group)
+        outlet = hub.group_outlet(group)
         require_dict(message)
         payload = self._encode(message, outlet.key)
-        members = await run(outlet.link, MEMBERS, (outlet.key,))
+        members = await self._members(outlet)
         posts = [(member, self._post_to_member(hub, outlet, member, message, payload)) for member in members]
         error: BaseException | None = None
         for member, post in posts:
@@ -258,6 +259,22 @@ class RedisChannelLayer(RedisLayer[Hub]):
         if error is not None:
             raise error
         self._counters.group_sent += 1
+
+    async def _members(self, outlet: GroupOutlet) -> list[bytes]:
+        """The members of a group: asked again if the answer is lost, as nothing is sent by asking."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._wiring.patience.send
+        while True:
+            try:
+                members: list[bytes] = await run(outlet.link, MEMBERS, (outlet.key,))
+                return members
+            except OutcomeUnknown as error:
+                if loop.time() >= deadline:
+                    raise ServerUnreachable(outlet.link.label, self._wiring.patience.send, error.cause) from None
+            except ServerRefused as error:
+                if loop.time() >= deadline or not error.answer.startswith(PASSING):
+                    raise
+                await asyncio.sleep(PAUSE)
 
     def _post_to_member(
         self, hub: Hub, outlet: GroupOutlet, member: bytes, message: dict[str, Any], payload: bytes
