@@ -243,8 +243,13 @@ class RedisChannelLayer(RedisLayer[Hub]):
         require_dict(message)
         payload = self._encode(message, outlet.key)
         members = await self._members(outlet)
-        posts = [(member, self._post_to_member(hub, outlet, member, message, payload)) for member in members]
+        posts: list[tuple[bytes, asyncio.Future[str] | None]] = []
         error: BaseException | None = None
+        for member in members:
+            try:
+                posts.append((member, self._post_to_member(hub, outlet, member, message, payload)))
+            except ServerUnreachable as failure:  # too much waits for its server; the others get theirs
+                error = error or failure
         for member, post in posts:
             if post is None:
                 self._drop_stranger(outlet, member, group)
