@@ -311,6 +311,16 @@ async def test_what_a_cancelled_request_brought_is_asked_for_again(
     await nothing_is_left(sender)
 
 
+async def test_who_is_woken_in_the_turn_in_which_its_time_is_over_is_woken(make_queue: MakeQueue) -> None:
+    jobs = channel_of(make_queue())
+    jobs._signal.clear()
+    waiting = asyncio.create_task(jobs._signalled(0.01))
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_later(0.011, jobs._signal.set)
+    time.sleep(0.03)  # noqa: ASYNC251 - both are due when the loop goes on
+    assert await waiting
+
+
 # Refusals
 
 

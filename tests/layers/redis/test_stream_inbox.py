@@ -185,6 +185,19 @@ async def test_a_stream_that_is_gone_goes_on_behind_the_cursor(failover: Failove
     await receives(failover.layer, failover.channel, 0, 1, 2)
 
 
+async def test_an_inbox_that_is_made_again_is_read_from_its_start_also_while_a_read_is_under_way(
+    failover: Failover,
+) -> None:
+    layer, admin = failover.layer, failover.admin
+    before = epoch_of(layer, admin)
+    admin.flushall()
+    await made_again(layer, admin, before)
+    payload = layer.serialize({"n": 7})
+    admin.xadd(failover.stream, {pack_head("d", 60_000, failover.channel): payload}, id=failover.first)
+    await layer.send(failover.channel, {"n": 8})
+    await receives(layer, failover.channel, 7, 8)
+
+
 # Connections and tasks that end
 
 
