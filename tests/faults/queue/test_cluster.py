@@ -1,0 +1,213 @@
+"""The queue on a Cluster whose nodes die, are restarted, and hand slots to each other."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fast_channels import names
+from fast_channels.layers.base import BaseChannelLayer
+from fast_channels.layers.redis import cluster_links, stream_inbox
+from fast_channels.layers.redis.config import Host
+from fast_channels.layers.redis.keys import QueueKeys
+from fast_channels.testing.server import ServerProcess
+from tests.faults.queue.ledger import Line
+from tests.faults.queue.scene import Scene, eventually
+from tests.support.clusters import QUICK, ClusterOfServers, slot_of
+
+KEYS = QueueKeys("asgi")
+GROUP = "room"
+BEFORE_THE_KILL = 0.1
+"""Seconds: what was acknowledged so shortly before its node was killed, its replica may not have. All else it has."""
+
+
+class OnACluster(Scene):
+    """A scene whose layers know that their server is a node of a Cluster."""
+
+    def layer(self, url: Host = "", **options: Any) -> BaseChannelLayer:
+        return super().layer(url, cluster=True, **options)
+
+
+@pytest.fixture
+def six() -> Iterator[ClusterOfServers]:
+    with ClusterOfServers(3, 1, node_timeout=QUICK, config={"appendonly": "yes"}) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def three() -> Iterator[ClusterOfServers]:
+    with ClusterOfServers(3) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Scene]:
+    """On whichever Cluster the test has."""
+    cluster: ClusterOfServers = request.getfixturevalue("six" if "six" in request.fixturenames else "three")
+    async with OnACluster(cluster.nodes[1].url, tmp_path) as scene:
+        yield scene
+
+
+@asynccontextmanager
+async def load(scene: Scene) -> AsyncIterator[str]:
+    """Senders to a shared channel, to one that somebody owns, and to its group; the owned channel."""
+    scene.work()
+    owned = await scene.own("o", GROUP)
+    scene.members = {GROUP: [owned]}
+    senders = [scene.sender(f"to {to}") for to in ("jobs", "owned", "group")]
+    async with AsyncExitStack() as loads:
+        await loads.enter_async_context(senders[0].load("jobs"))
+        await loads.enter_async_context(senders[1].load(owned))
+        await loads.enter_async_context(senders[2].load(GROUP, group=True))
+        await flowing(scene, owned)
+        yield owned
+
+
+async def flowing(scene: Scene, owned: str) -> float:
+    """Wait until messages that are sent from now on are handled, and return how long that took."""
+    before = {channel: scene.ledger.count("end", channel=channel) for channel in ("jobs", owned)}
+    return await eventually(
+        lambda: all(scene.ledger.count("end", channel=channel) > count + 50 for channel, count in before.items()),
+        "messages are handled again",
+    )
+
+
+def slots(owned: str) -> dict[str, int]:
+    """Where what the load needs is."""
+    return {
+        "the inbox": slot_of(KEYS.inbox(names.client_of(owned)).meta),
+        "the shared channel": slot_of(KEYS.shared("jobs").ready),
+        "the group": slot_of(KEYS.group(GROUP)),
+        "the leases": slot_of(KEYS.leases()[0]),
+    }
+
+
+# A node is killed
+
+
+async def kill_owner(cluster: ClusterOfServers, scene: Scene, owned: str, what: str) -> tuple[float, float]:
+    """Kill the node that has something; when that was, and how long nothing was handled."""
+    node = cluster.owner_of(slots(owned)[what])
+    killed_at = time.monotonic()
+    await asyncio.to_thread(node.kill)
+    outage = await flowing(scene, owned)
+    await asyncio.to_thread(node.start)
+    return killed_at, outage
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("what", ["the inbox", "the shared channel", "the group"])
+async def test_a_node_that_is_killed_is_replaced_and_what_its_replica_has_is_handled_once(
+    six: ClusterOfServers, scene: Scene, what: str
+) -> None:
+    async with load(scene) as owned:
+        killed_at, outage = await kill_owner(six, scene, owned, what)
+        await flowing(scene, owned)
+
+    def may_be_lost(sent: Line) -> bool:
+        return killed_at - BEFORE_THE_KILL < sent.at < killed_at + BEFORE_THE_KILL
+
+    await scene.all_handled(may_be_lost)
+    verdict = scene.judge(destroyed=may_be_lost)
+    assert verdict.once_in_order() == []
+    assert outage < 10
+
+
+async def outrun_the_replica(cluster: ClusterOfServers, scene: Scene) -> None:
+    """Messages reach a node that has no replica for the moment; then it dies, and the replica takes over."""
+    node = cluster.owner_of(slot_of(KEYS.shared("later").ready))
+    replica = cluster.replica_of(node)
+    sender, layer = scene.sender(url=replica.url), scene.layer(replica.url)
+    await scene.send(sender, 5, "later")
+    await eventually(lambda: cluster.ask(node, "WAIT", 1, 1000))
+    replica.pause()
+    await asyncio.to_thread(cluster.ask, node, "CLIENT", "KILL", "TYPE", "replica")
+    await scene.send(sender, 5, "later")
+    await asyncio.to_thread(node.kill)
+    replica.resume()
+    await eventually(lambda: cluster.is_master(replica))
+    scene.work("later", "later", layer=layer)
+
+
+@pytest.mark.faults
+async def test_twin_what_no_replica_has_is_lost_with_its_node(six: ClusterOfServers, scene: Scene) -> None:
+    scene.settle = 3.0
+    await outrun_the_replica(six, scene)
+    await scene.all_handled()
+    verdict = scene.judge()
+    assert verdict.acknowledged == 10
+    assert len(verdict.missing) == 5
+
+
+# All nodes are restarted
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(120)
+async def test_all_nodes_are_restarted_one_after_another(six: ClusterOfServers, scene: Scene) -> None:
+    async with load(scene) as owned:
+        for node in six.nodes:
+            await asyncio.to_thread(node.restart)
+            await asyncio.to_thread(six.wait_until_sound)
+            assert await flowing(scene, owned) < 10
+    await scene.all_handled()
+    assert scene.judge().broken() == []
+    assert scene.judge().doubled == {}
+
+
+# A slot is moved
+
+
+async def move_slowly(cluster: ClusterOfServers, slot: int, to: ServerProcess) -> None:
+    """Let a slot be on its way for a while, its keys on both sides."""
+    owner = await asyncio.to_thread(cluster.begin_move, slot, to)
+    while await asyncio.to_thread(cluster.move_keys, slot, owner, to, 1):
+        await asyncio.sleep(0.02)
+    await asyncio.to_thread(cluster.end_move, slot, owner, to)
+
+
+async def move_everything(cluster: ClusterOfServers, scene: Scene, owned: str) -> None:
+    """Move each slot that the load needs, at once and slowly."""
+    for slot in slots(owned).values():
+        owner = cluster.owner_of(slot)
+        other = cluster.other_master(owner)
+        await asyncio.to_thread(cluster.move_slot, slot, other)
+        await flowing(scene, owned)
+        await move_slowly(cluster, slot, owner)
+        await flowing(scene, owned)
+
+
+async def test_slots_that_move_under_load_lose_nothing(three: ClusterOfServers, scene: Scene) -> None:
+    async with load(scene) as owned:
+        await move_everything(three, scene, owned)
+    await scene.all_handled()
+    assert scene.judge().once_in_order() == []
+    assert scene.ledger.count("unknown", "unreachable", "refused") == 0
+
+
+async def test_twin_a_reader_that_asks_the_same_node_for_ever_hears_nothing_more(
+    three: ClusterOfServers, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_inbox, "ELSEWHERE", "nothing of the kind")
+    scene.settle = 2.0
+    async with load(scene) as owned:
+        slot = slots(owned)["the inbox"]
+        await asyncio.to_thread(three.move_slot, slot, three.other_master(three.owner_of(slot)))
+        await asyncio.sleep(0.5)
+    await scene.all_handled()
+    assert any("lost" in complaint for complaint in scene.judge().broken())
+
+
+async def test_twin_a_sender_that_follows_nothing_is_refused(
+    three: ClusterOfServers, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.settle = 2.0
+    async with load(scene) as owned:
+        monkeypatch.setattr(cluster_links.SlotLink, "send_elsewhere", lambda self, command, error: False)
+        slot = slots(owned)["the inbox"]
+        await asyncio.to_thread(three.move_slot, slot, three.other_master(three.owner_of(slot)))
+        await eventually(lambda: scene.ledger.count("refused"))
