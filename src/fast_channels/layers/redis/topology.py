@@ -129,11 +129,8 @@ class Endpoint:
         raise ConnectionError(f"no Sentinel names a master ({'; '.join(answers)})")
 
     async def _greet(self, server: Server, connection: Connection) -> None:
-        commands = [_hello(*await _credentials(server), server.template.client_name or "fast-channels")]
-        if server.template.db:
-            commands.append(("SELECT", str(server.template.db)))
         try:
-            greeting, *_ = await asyncio.gather(*(connection.execute(*command) for command in commands))
+            greeting, *_ = await asyncio.gather(*await _log_in(server, connection))
         except ReplyError as error:
             answer, _, _ = str(error).partition(", with args")  # of a command that it does not know: the password
             raise ServerRefused(self.label, answer) from None
@@ -171,6 +168,14 @@ async def _open(server: Server, on_push: PushHandler, on_writable: Callable[[], 
     else:
         _, connection = await loop.create_connection(factory, server.host, server.port)
     return connection
+
+
+async def _log_in(server: Server, connection: Connection) -> "list[asyncio.Future[Any]]":
+    """Send the greeting. In a frame that is gone when it is refused: tools that report errors show local variables."""
+    commands = [_hello(*await _credentials(server), server.template.client_name or "fast-channels")]
+    if server.template.db:
+        commands.append(("SELECT", str(server.template.db)))
+    return [connection.execute(*command) for command in commands]
 
 
 async def _credentials(server: Server) -> tuple[str, str | None]:
