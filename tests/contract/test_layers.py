@@ -84,6 +84,12 @@ class TestPubSubOnAClusterOnUvloop(OnUvloop, TestPubSubOnACluster):
     pass
 
 
+class TestPubSubOnRedis8(TestPubSub):
+    @pytest.fixture
+    def hosts(self, redis8_url: str) -> list[str]:
+        return [redis8_url]
+
+
 class TestPubSubOverSentinels(TestPubSub):
     @pytest.fixture
     def make_layer(self, sentinels: Trio) -> Callable[..., BaseChannelLayer]:
@@ -130,10 +136,22 @@ class TestQueueOnDebiansRedis(TestQueue):
         return [debians_redis_url]
 
 
+class TestQueueOnRedis8(TestQueue):
+    @pytest.fixture
+    def hosts(self, redis8_url: str) -> list[str]:
+        return [redis8_url]
+
+
 class TestQueueOverSentinels(TestQueue):
     @pytest.fixture
     def make_layer(self, sentinels: Trio) -> Callable[..., BaseChannelLayer]:
         return partial(_queue, None, f"test-{uuid4().hex[:12]}", **sentinels.options)
+
+
+class TestQueueWaitingForReplicas(TestQueue):
+    @pytest.fixture
+    def make_layer(self, sentinels: Trio) -> Callable[..., BaseChannelLayer]:
+        return partial(_queue, None, f"test-{uuid4().hex[:12]}", durability="replicated", **sentinels.options)
 
 
 def _queue(hosts: list[str] | None, unique: str, *, prefix: str = "", **options: object) -> BaseChannelLayer:
