@@ -21,7 +21,7 @@ PYTEST := $(PY) -m pytest -n $(JOBS) --maxprocesses=8 --dist=loadgroup
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo test test-faults test-oldest lint format types bench docs requirements clean
+.PHONY: help demo test test-faults test-oldest test-optimized lint format types bench docs requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1#\2/p' Makefile | awk -F '#' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -40,6 +40,11 @@ test-faults: $(VENV)/ready ## the fault tests that take over 10 seconds each
 
 test-oldest: ## the suite, with the oldest versions of what the library uses
 	@$(MAKE) test VENV=.venv-oldest OVER=requirements/oldest.txt
+
+# Pytest makes statements of the assertions in tests, which Python leaves; it warns that it cannot do so everywhere.
+test-optimized: $(VENV)/ready ## the suite under python -O, which removes the assertions
+	PYTHONOPTIMIZE=1 exec $(PYTEST) -m "not faults" \
+	    -W "ignore:assertions not in test modules:pytest.PytestConfigWarning" $(ARGS) </dev/null
 
 lint: $(VENV)/ready ## style, format and the import rule; changes nothing
 	$(PY) -m ruff check
