@@ -21,7 +21,7 @@ __all__ = ["BaseChannelLayer", "LayerStatistics"]
 class LayerStatistics:
     """What a layer did in this process since it was made. Local and free: no server is asked.
 
-    All are counts of messages but those of connections. `dropped` names each reason: `over_capacity`, `channel_gone`
+    All are counts of messages but those of connections and `restored`. `dropped` names each reason: `over_capacity`, `channel_gone`
     (released, or never made here), `undecodable`, `expired`, `inbox_full`, `owner_gone` (left by a process that died),
     ….
     """
@@ -36,6 +36,8 @@ class LayerStatistics:
     """Messages of shared channels that were handed over here and had been delivered before."""
     dead_lettered: int = 0
     """Messages that became dead letters here."""
+    restored: int = 0
+    """How often a server had lost what this process had there, and was told again: after a flush, or a failover."""
 
 
 class BaseChannelLayer:

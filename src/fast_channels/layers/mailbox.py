@@ -31,6 +31,7 @@ class Counters:
         "received",
         "reconnections",
         "redelivered",
+        "restored",
         "sent",
     )
 
@@ -40,6 +41,7 @@ class Counters:
         self.received = 0
         self.redelivered = 0
         self.dead_lettered = 0
+        self.restored = 0
         self.disconnections = 0
         self.reconnections = 0
         self.dropped: dict[str, int] = {}

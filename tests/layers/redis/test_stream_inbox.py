@@ -75,6 +75,7 @@ async def test_after_a_flush_of_the_server_all_is_as_before_within_a_second_or_t
         await receives(layer, channel, n, 10 + n, 20 + n)
         assert await sender.receive("jobs") == {"n": n}
     assert f"had lost inbox {layer.client_prefix}: made again, with 2 groups" in caplog.text
+    assert layer.statistics().restored == 3
 
 
 async def test_what_waits_here_counts_also_after_the_server_lost_its_count(

@@ -129,6 +129,7 @@ class RedisLayer(BaseChannelLayer, Generic[Part]):
             counters.reconnections,
             counters.redelivered,
             counters.dead_lettered,
+            counters.restored,
         )
 
     # Encoding

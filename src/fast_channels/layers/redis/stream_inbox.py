@@ -65,6 +65,10 @@ class Host(Protocol):
         """A control entry arrived."""
         ...
 
+    def is_read(self) -> None:
+        """The inbox was read: whoever reads must give signs of life as well."""
+        ...
+
     def lost(self) -> None:
         """The server had lost the inbox, and probably everything else."""
         ...
@@ -97,6 +101,7 @@ class StreamInbox(LinkEvents):
         self._epoch = randbits(40)  # no life of it has the epochs of another
         self._epoch_read = 0  # what was asked for last is of this epoch
         self._is_refused = False  # to read, for now
+        self._is_level = False  # nothing stands in the stream behind what was read
         self._move_to(host)
 
     def _move_to(self, host: Host) -> None:
@@ -180,6 +185,7 @@ class StreamInbox(LinkEvents):
             logger.warning(
                 "%s had lost inbox %s: made again, with %d groups", self._link.label, self.client, len(self.memberships)
             )
+            self._counters.restored += 1
             self._host.lost()
 
     # LinkEvents of the connection that reads
@@ -195,6 +201,7 @@ class StreamInbox(LinkEvents):
             raise ServerRefused(self._link.label, str(error)) from None
         if not self._attended.done():
             self._attended.set_result(None)
+        self._is_level = True
         self._connection = connection
         self._read_on()
 
@@ -212,6 +219,7 @@ class StreamInbox(LinkEvents):
             refused.exception()  # who waited may have been cancelled
 
     def on_down(self, reason: BaseException) -> None:
+        self._is_level = False
         self._counters.disconnections += 1
 
     def on_up(self, outage: float) -> None:
@@ -230,6 +238,7 @@ class StreamInbox(LinkEvents):
 
     def _was_read(self, answer: Any) -> None:
         self._is_refused = False
+        self._host.is_read()
         if answer and self._epoch_read == self._epoch:  # else the inbox was made again: it is read from its start
             self._arrived(answer[self.keys.stream])
         self._read_on()
@@ -285,7 +294,7 @@ class StreamInbox(LinkEvents):
     def _report(self) -> None:
         """Tell the server what was read and handed over."""
         cursor = self._cursor
-        trim = b"" if self._trimmer is not None or cursor == self._trimmed else _after(cursor)
+        trim = b"" if self._trimmer or not self._is_level or cursor == self._trimmed else _after(cursor)
         if not (trim or self._accounts.changed) or not self._host.link_to(self.keys.meta).is_started:
             return  # nothing to tell, or the loop is ending
         gone, changed = self._accounts.take()

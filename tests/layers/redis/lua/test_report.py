@@ -36,6 +36,23 @@ def test_what_was_read_is_deleted_and_counted(inbox: Inbox) -> None:
     assert first < second
 
 
+def test_all_that_was_read_may_be_deleted(inbox: Inbox) -> None:
+    sent_at, _, number = inbox.ids()[-1].partition("-")
+    report(inbox, f"{sent_at}-{int(number) + 1}", 6)
+    assert inbox.ids() == []
+    assert inbox.meta()["out"] == "6"
+
+
+def test_a_server_that_is_behind_what_was_read_deletes_nothing_that_was_not(inbox: Inbox) -> None:
+    """It took over, and its clock is late: what it has added stands behind what was read elsewhere."""
+    before = inbox.ids()
+    sent_at, _, number = before[-1].partition("-")
+    for read in (f"{int(sent_at) + 1000}-0", f"{sent_at}-{int(number) + 2}"):
+        assert report(inbox, read, 6) == 1
+    assert inbox.ids() == before
+    assert inbox.meta()["out"] == "0"
+
+
 def test_without_news_nothing_is_deleted(inbox: Inbox) -> None:
     assert report(inbox, "", 4) == 1
     assert len(inbox.ids()) == 3
