@@ -21,9 +21,9 @@ __all__ = ["BaseChannelLayer", "LayerStatistics"]
 class LayerStatistics:
     """What a layer did in this process since it was made. Local and free: no server is asked.
 
-    All are counts of messages but those of connections and `restored`. `dropped` names each reason: `over_capacity`, `channel_gone`
-    (released, or never made here), `undecodable`, `expired`, `inbox_full`, `owner_gone` (left by a process that died),
-    ….
+    All are counts of messages but those of connections and `restored`. `dropped` names each reason: `over_capacity`,
+    `channel_gone` (released, or never made here), `undecodable`, `expired`, `inbox_full`, `owner_gone` (left by a
+    process that died), ….
     """
 
     sent: int = 0
