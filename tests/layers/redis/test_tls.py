@@ -2,11 +2,13 @@
 
 import asyncio
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from fast_channels.exceptions import ServerUnreachable
 from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
@@ -193,4 +195,43 @@ async def test_a_sentinel_or_a_server_that_cannot_be_trusted_is_refused_with_the
     files = {"own": {"ssl_ca_certs": authority.file}, "other": {"ssl_ca_certs": other_authority.file}, "": {}}
     async with on_sentinel(kind, sentinel, files[of_sentinels], files[of_servers], host) as layer:
         with pytest.raises(ServerUnreachable, match=reason):
+            await layer.send("jobs", {"type": "secret"})
+
+
+# A Cluster: each node is verified, by the name under which the Cluster knows it
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["known by name", "known by address"])
+def cluster(request: pytest.FixtureRequest, authority: Authority) -> Iterator[tuple[ServerProcess, bool]]:
+    """A Cluster of one node, and whether it goes by the name that its certificate has."""
+    config = {"cluster-enabled": "yes", "tls-cluster": "yes", "cluster-announce-ip": "127.0.0.1"}
+    by_name = {"cluster-announce-hostname": "localhost", "cluster-preferred-endpoint-type": "hostname"}
+    with authority.server("localhost", config={**config, **(by_name if request.param else {})}) as server:
+        with Redis(unix_socket_path=str(server.socket_path)) as admin:
+            admin.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+            while b"cluster_state:ok" not in admin.execute_command("CLUSTER", "INFO"):
+                time.sleep(0.01)
+        yield server, request.param
+
+
+@each_layer
+async def test_the_nodes_of_a_cluster_are_verified(
+    cluster: tuple[ServerProcess, bool], authority: Authority, kind: Layer
+) -> None:
+    server, by_name = cluster
+    hosts = [{"host": "localhost", "port": server.port, "ssl": True, "ssl_ca_certs": authority.file}]
+    if by_name:
+        await works(kind(hosts=hosts, cluster=True, prefix="tls-cluster"))
+        return
+    async with kind(hosts=hosts, cluster=True, prefix="tls-cluster", send_timeout=0.5) as layer:
+        with pytest.raises(ServerUnreachable, match=OTHER_NAME):
+            await layer.send("jobs", {"type": "secret"})
+
+
+@each_layer
+async def test_a_cluster_of_an_unknown_authority_is_refused(cluster: tuple[ServerProcess, bool], kind: Layer) -> None:
+    server, _ = cluster
+    hosts = [{"host": "localhost", "port": server.port, "ssl": True}]
+    async with kind(hosts=hosts, cluster=True, prefix="tls-cluster", send_timeout=0.5) as layer:
+        with pytest.raises(ServerUnreachable, match=UNKNOWN):
             await layer.send("jobs", {"type": "secret"})
