@@ -275,7 +275,7 @@ class ClusterOfServers:
         """Tell all masters that `to` has the slot now: it first, so that somebody always has it."""
         new = self.id_of(to)
         masters = [node for node in self.nodes if node.running and self.is_master(node)]
-        for node in [to, owner, *masters]:
+        for node in dict.fromkeys([to, owner, *masters]):
             self.ask(node, "CLUSTER", "SETSLOT", slot, "NODE", new)
 
     def move_slot(self, slot: int, to: ServerProcess) -> None:

@@ -81,12 +81,16 @@ class ClusterSubscriptions:
             if node is not None and address not in self._misplaced:
                 with suppress(ServerUnreachable):  # somebody else may have the slot soon
                     await self._at(node).subscribe(address, self._wanted[address])
-                    if self._where.get(address) == node and address not in self._misplaced:
+                    if self._is_confirmed(address):
                         return
-                    continue
+                    continue  # it left that node meanwhile
             await asyncio.sleep(LOOK_AGAIN / 10)  # it is being found out
         if self._closed:
             raise ServerUnreachable(self._cluster.label, 0.0, "the layer was closed")
+
+    def _is_confirmed(self, address: bytes) -> bool:
+        node = self._where.get(address)
+        return node is not None and address not in self._misplaced and self._at(node).is_confirmed(address)
 
     def want(self, address: bytes, route: Route) -> None:
         """The same without waiting: it is subscribed as soon as there is a server."""

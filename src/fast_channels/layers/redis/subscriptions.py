@@ -115,6 +115,11 @@ class Subscriptions(LinkEvents):
     def __len__(self) -> int:
         return len(self._wanted)
 
+    def is_confirmed(self, address: bytes) -> bool:
+        """Whether the server has confirmed `address`, on this connection or one before."""
+        wanted = self._wanted.get(address)
+        return wanted is not None and wanted.confirmed.done()
+
     async def subscribe(self, address: bytes, route: Route) -> None:
         """Hand every message of `address` to `route` from now on; returns when the server has confirmed it.
 
