@@ -274,7 +274,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
                 members: list[bytes] = await run(outlet.link, MEMBERS, (outlet.key,))
                 return members
             except OutcomeUnknown as error:
-                if loop.time() >= deadline:
+                if loop.time() >= deadline or not outlet.link.is_started:
                     raise ServerUnreachable(outlet.link.label, self._wiring.patience.send, error.cause) from None
             except ServerRefused as error:
                 if loop.time() >= deadline or not error.answer.startswith(PASSING):
