@@ -84,6 +84,8 @@ class Endpoint:
         any_role: whether a replica will do.
     """
 
+    _first = 0  # the Sentinel that is asked first
+
     def __init__(self, where: Server | SentinelMaster, *, any_role: bool = False) -> None:
         self._where = where
         self._any_role = any_role
@@ -102,14 +104,20 @@ class Endpoint:
         """
         template = self._where.template if isinstance(self._where, Server) else self._where.server.template
         limit = getattr(template, "socket_connect_timeout", None) or CONNECT_TIMEOUT
-        async with asyncio.timeout(limit):
-            server = await self._locate(limit)
-            connection = await _open(server, on_push, on_writable)
-            try:
-                await self._greet(server, connection)
-            except BaseException as error:
-                connection.close(error)
-                raise
+        try:
+            async with asyncio.timeout(limit):
+                return await self._connect(await self._locate(limit), on_push, on_writable)
+        except Exception:
+            self._first += 1  # the one that was asked may know no better: a Sentinel that is behind names the old master
+            raise
+
+    async def _connect(self, server: Server, on_push: PushHandler, on_writable: Callable[[], None]) -> Connection:
+        connection = await _open(server, on_push, on_writable)
+        try:
+            await self._greet(server, connection)
+        except BaseException as error:
+            connection.close(error)
+            raise
         return connection
 
     async def _locate(self, limit: float) -> Server:
@@ -119,7 +127,8 @@ class Endpoint:
         share = limit / (len(self._where.sentinels) + 1)
         patience = {"socket_connect_timeout": share, "socket_timeout": share, "retry": Retry(NoBackoff(), 0)}
         answers = []
-        for node in self._where.sentinels:
+        first = self._first % len(self._where.sentinels)
+        for node in (*self._where.sentinels[first:], *self._where.sentinels[:first]):
             try:
                 host, port = await _ask(node, self._where.name, {**patience, **self._where.sentinel_options})
             except (RedisError, OSError) as error:
