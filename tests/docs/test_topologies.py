@@ -10,8 +10,10 @@ from fast_channels.exceptions import OutcomeUnknown
 from fast_channels.layers import BaseChannelLayer, ChannelLayerRegistry, RedisChannelLayer
 from fast_channels.testing.server import ServerProcess
 from tests.docs.pages import Block, Page
+from tests.support.clusters import ClusterOfServers
 from tests.support.sentinels import Trio
 
+CLUSTER = "docs/topics/cluster.md"
 SENTINEL = "docs/topics/sentinel.md"
 SEVERAL = "docs/topics/several-hosts.md"
 STANDALONE = "docs/topics/standalone.md"
@@ -110,6 +112,20 @@ async def test_the_layers_of_the_page_on_several_hosts_work(
     assert len(made) == 3
     for layer in made:
         await exchange(layer)
+
+
+async def test_the_layers_of_the_page_on_a_cluster_work_on_its_nodes(
+    redis_server: ServerProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    page = Page(CLUSTER)
+    config = {key: values[0] for key, values in directives(page, "node.conf", {}).items()}
+    with ClusterOfServers(3, replicas=1, config=config, binary=redis_server.binary) as cluster:
+        changes = {f"redis://node-{number}.example.com:6379": cluster.urls[number] for number in (1, 2)}
+        made = await run(page, changes)
+        assert len(made) == 3
+        for layer in made:
+            await exchange(layer)
+    assert "cannot keep what the queue promises" not in caplog.text
 
 
 async def test_the_server_of_the_page_on_one_server_can_keep_what_the_queue_promises(

@@ -285,6 +285,11 @@ class ClusterOfServers:
         self.end_move(slot, owner, to)
         wait_for(lambda: all(self.owner_seen_by(node, slot) is to for node in self.nodes if node.running), "all know")
 
+    def move_slot_whole(self, slot: int, to: ServerProcess) -> None:
+        """Move a slot with all its keys in one go, as Valkey does from version 9 on."""
+        self.ask(self.owner_of(slot), "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", self.id_of(to))
+        wait_for(lambda: all(self.owner_seen_by(node, slot) is to for node in self.nodes if node.running), "all know")
+
     def fail_over(self, replica: ServerProcess) -> None:
         """Let a replica take its master's place, orderly; returns when it has."""
         self.ask(replica, "CLUSTER", "FAILOVER")

@@ -117,16 +117,16 @@ async def test_a_node_that_is_killed_is_replaced_and_what_its_replica_has_is_han
     assert outage < 10
 
 
-async def outrun_the_replica(cluster: ClusterOfServers, scene: Scene) -> None:
+async def outrun_the_replica(cluster: ClusterOfServers, scene: Scene, messages: int = 5, **options: Any) -> None:
     """Messages reach a node that has no replica for the moment; then it dies, and the replica takes over."""
     node = cluster.owner_of(slot_of(KEYS.shared("later").ready))
     replica = cluster.replica_of(node)
-    sender, layer = scene.sender(url=replica.url), scene.layer(replica.url)
-    await scene.send(sender, 5, "later")
+    sender, layer = scene.sender(url=replica.url, **options), scene.layer(replica.url)
+    await scene.send(sender, messages, "later")
     await eventually(lambda: cluster.ask(node, "WAIT", 1, 1000))
     replica.pause()
     await asyncio.to_thread(cluster.ask, node, "CLIENT", "KILL", "TYPE", "replica")
-    await scene.send(sender, 5, "later")
+    await scene.send(sender, messages, "later")
     await asyncio.to_thread(node.kill)
     replica.resume()
     await eventually(lambda: cluster.is_master(replica))
@@ -141,6 +141,14 @@ async def test_twin_what_no_replica_has_is_lost_with_its_node(six: ClusterOfServ
     verdict = scene.judge()
     assert verdict.acknowledged == 10
     assert len(verdict.missing) == 5
+
+
+@pytest.mark.faults
+async def test_what_a_replica_has_confirmed_is_never_lost(six: ClusterOfServers, scene: Scene) -> None:
+    await outrun_the_replica(six, scene, 2, durability="replicated", send_timeout=1)
+    await scene.all_handled()
+    assert scene.ledger.count("acknowledged") == scene.ledger.count("unknown") == 2
+    assert scene.judge().once_in_order() == []
 
 
 # All nodes are restarted
@@ -179,6 +187,19 @@ async def move_everything(cluster: ClusterOfServers, scene: Scene, owned: str) -
         await flowing(scene, owned)
         await move_slowly(cluster, slot, owner)
         await flowing(scene, owned)
+
+
+async def test_slots_that_move_as_a_whole_lose_nothing(three: ClusterOfServers, scene: Scene) -> None:
+    if "migrateslots" not in str(three.ask(three.nodes[0], "CLUSTER", "HELP")).lower():
+        pytest.skip("the server moves slots key by key")
+    async with load(scene) as owned:
+        for slot in slots(owned).values():
+            to = three.other_master(three.owner_of(slot))
+            await asyncio.to_thread(three.move_slot_whole, slot, to)
+            await flowing(scene, owned)
+    await scene.all_handled()
+    assert scene.judge().once_in_order() == []
+    assert scene.ledger.count("unknown", "unreachable", "refused") == 0
 
 
 async def test_slots_that_move_under_load_lose_nothing(three: ClusterOfServers, scene: Scene) -> None:
