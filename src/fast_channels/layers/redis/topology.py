@@ -108,7 +108,7 @@ class Endpoint:
             async with asyncio.timeout(limit):
                 return await self._connect(await self._locate(limit), on_push, on_writable)
         except Exception:
-            self._first += 1  # the one that was asked may know no better: a Sentinel that is behind names the old master
+            self._first += 1  # a Sentinel that is behind names the old master: another one may know better
             raise
 
     async def _connect(self, server: Server, on_push: PushHandler, on_writable: Callable[[], None]) -> Connection:
