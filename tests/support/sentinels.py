@@ -21,7 +21,7 @@ from fast_channels.testing.server import NO_SERVER, ServerProcess, find_server_b
 from tests.support.proxy import Proxy
 from tests.support.waiting import PATIENCE
 
-__all__ = ["SENTINEL_PASSWORD", "SERVER_PASSWORD", "SERVICE", "Trio", "sentinels"]
+__all__ = ["SENTINEL_PASSWORD", "SERVER_PASSWORD", "SERVICE", "Trio", "sentinel_of", "sentinels"]
 
 SERVICE = "mymaster"
 SERVER_PASSWORD = "redis_password"

@@ -1,13 +1,17 @@
 """Both layers over Sentinels, with the arguments that the guide prints and as an entry of `hosts`."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from fast_channels.exceptions import ServerUnreachable
 from fast_channels.layers import BaseChannelLayer
 from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
-from tests.support.sentinels import SENTINEL_PASSWORD, SERVER_PASSWORD, SERVICE, Trio
+from fast_channels.layers.redis.topology import Endpoint
+from fast_channels.testing.server import ServerProcess
+from tests.support.sentinels import SENTINEL_PASSWORD, SERVER_PASSWORD, SERVICE, Trio, sentinel_of
 
 LAYERS: list[Any] = [RedisChannelLayer, RedisPubSubChannelLayer]
 
@@ -70,3 +74,27 @@ async def test_without_either_password_nothing_is_sent(layer: Any, which: str, s
             await layer.send("jobs", MESSAGE)
     assert SERVER_PASSWORD not in str(caught.value)
     assert SENTINEL_PASSWORD not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def behind(redis_server: ServerProcess) -> Iterator[dict[str, Any]]:
+    """Options of a layer whose first Sentinel takes the replica for the master: it was cut off and knows no better."""
+    with Trio() as trio, sentinel_of(trio.servers[1].port) as behind:
+        yield {**trio.options, "sentinels": [(behind.host, behind.port), *trio.nodes]}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+async def test_a_sentinel_that_names_a_server_that_is_no_master_is_asked_last(
+    layer: Any, behind: dict[str, Any]
+) -> None:
+    await exchange(layer(**behind))
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+async def test_twin_a_sentinel_that_is_always_asked_first_is_believed_for_ever(
+    layer: Any, behind: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Endpoint, "_first", property(lambda endpoint: 0, lambda endpoint, turn: None))
+    async with layer(**behind, send_timeout=1) as layer:
+        with pytest.raises(ServerUnreachable, match="it is a replica"):
+            await layer.send("jobs", MESSAGE)
