@@ -58,14 +58,16 @@ async def test_if_no_node_is_there_that_is_said(told: Told) -> None:
     await nodes.close()
 
 
-async def test_a_master_that_is_away_is_named(cluster: ClusterOfServers, told: Told) -> None:
+async def test_a_master_that_is_away_fails_for_itself(cluster: ClusterOfServers, told: Told) -> None:
     known = a_cluster(cluster.url)
     await known.learn()
     port = free_port()
     known._slots[0] = ("127.0.0.1", port)
     nodes = nodes_of(known, told, Patience(send=0.2))
+    answers = await asyncio.gather(*(link.call("PING") for link in await nodes.all()), return_exceptions=True)
+    assert answers.count(b"PONG") == 3
     with pytest.raises(ServerUnreachable, match=f"127.0.0.1:{port}/0 cannot be reached"):
-        await nodes.all()
+        await nodes.to(("127.0.0.1", port)).call("PING")
     await nodes.close()
 
 

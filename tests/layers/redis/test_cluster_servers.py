@@ -139,6 +139,27 @@ async def test_what_is_at_any_node_is_seen_and_emptied(make: Make) -> None:
     assert (seen["channels"], seen["groups"]) == ({}, {})
 
 
+async def test_a_slot_that_moves_while_all_is_looked_at_disturbs_nobody(cluster: ClusterOfServers, make: Make) -> None:
+    layer = make()
+    for number in range(40):
+        await layer.send(f"jobs{number}", {"n": number})
+    seen: list[int] = []
+
+    async def look() -> None:
+        while not ending:
+            seen.append(len((await layer.inspect())["channels"]))
+
+    ending = False
+    looking = asyncio.create_task(look())
+    for number in range(6):
+        slot = slot_of(QueueKeys(layer.prefix).shared(f"jobs{number}").ready)
+        await asyncio.to_thread(cluster.move_slot, slot, cluster.other_master(cluster.owner_of(slot)))
+    ending = True
+    await looking
+    assert len(seen) > 1
+    assert (await layer.inspect())["channels"].keys() == {f"jobs{number}" for number in range(40)}
+
+
 async def test_dead_letters_of_any_node_are_found(make: Make) -> None:
     layer = make(max_deliveries=1)
     for number in range(6):

@@ -21,7 +21,7 @@ SLOTS: Final = 16384
 FRESH: Final = 0.1
 """Seconds for which what a node said is not asked for again, and between two attempts when none says anything."""
 
-ASKED_AT_ONCE: Final = 6
+ASKED_AT_ONCE: Final = 3
 """Nodes that are asked at a time; the first answer counts."""
 
 Node = tuple[str, int]

@@ -70,10 +70,10 @@ class NodeLinks(LinkEvents):
         return link
 
     async def all(self) -> list[Link]:
-        """The links to all masters, connected.
+        """The links to all masters, connected but for those that are away.
 
         Raises:
-            ServerUnreachable: no node says which there are, or one of them is away.
+            ServerUnreachable: no node says which there are.
         """
         try:
             await self._cluster.learn()
@@ -84,18 +84,12 @@ class NodeLinks(LinkEvents):
         return links
 
     async def _connected(self, link: Link) -> None:
-        """Return when a node answers: a link waits for its server only a moment, which a connection may outlast."""
+        """Wait until a node answers: a link waits for its server only a moment, which a connection may outlast."""
         deadline = self._loop.time() + self._patience.send
-        while True:
-            try:
-                with suppress(ReplyError):
-                    await link.submit(ASKING)
-            except ServerUnreachable as error:
-                if self._loop.time() >= deadline:
-                    raise ServerUnreachable(link.label, self._patience.send, error.cause) from None
-            except ConnectionError:
-                continue
-            else:
+        while self._loop.time() < deadline:
+            with suppress(ConnectionError, ReplyError):
+                await link.submit(ASKING)
+            if link.connection is not None:
                 return
 
     # Tidying up

@@ -8,7 +8,7 @@ from fast_channels.layers.redis.cluster import Cluster, SlotEndpoint
 from fast_channels.layers.redis.cluster_links import SlotLink
 from fast_channels.layers.redis.cluster_nodes import NodeLinks
 from fast_channels.layers.redis.cluster_subscriptions import ClusterSubscriptions
-from fast_channels.layers.redis.link import Link, LinkEvents, Patience
+from fast_channels.layers.redis.link import Commands, Link, LinkEvents, Patience
 from fast_channels.layers.redis.servers import ServerEvents, Servers
 from fast_channels.layers.redis.topology import Shards
 
@@ -49,10 +49,14 @@ class ClusterServers:
         """The links to all masters.
 
         Raises:
-            ServerUnreachable: no node says which there are, or one of them is away.
+            ServerUnreachable: no node says which there are.
         """
         self._nodes.open()
         return await self._nodes.all()
+
+    def link_for(self, link: Commands, key: bytes) -> Commands:
+        """The link for a key that was found over `link`: its slot may have moved since."""
+        return self.link_to(key)
 
     def reading_link(self, address: bytes, events: LinkEvents) -> Link:
         """A link of its own to whichever node has the slot of `address`, for commands that block."""

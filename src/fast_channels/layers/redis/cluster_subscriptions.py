@@ -19,6 +19,10 @@ logger = logging.getLogger("fast_channels.redis")
 LOOK_AGAIN: Final = 0.5
 """Seconds between two looks at who has which slot, while a node is away, or they do not agree."""
 
+LOOK_LATER: Final = 5.0
+PATIENT_AFTER: Final = 60
+"""The same after so many looks: a node that is away for so long is not about to be replaced."""
+
 HOPS: Final = 4
 """How often an address goes at once where it is sent, until it waits for the next look: nodes may not agree yet."""
 
@@ -152,7 +156,7 @@ class ClusterSubscriptions:
         node = self._where.get(address)
         if node is None or address not in self._wanted:
             return
-        if answer.startswith("MOVED"):
+        if answer.startswith("MOVED "):
             self._cluster.moved(self._cluster.slot_of(address), redirection(answer, node))
         else:
             self._cluster.doubt()
@@ -160,7 +164,7 @@ class ClusterSubscriptions:
         if address in self._in_force:
             self._lose(address, node)
         self._hops[address] += 1
-        if self._hops[address] > HOPS:
+        if self._hops[address] > HOPS or (answer and not answer.startswith("MOVED ")):
             self._follow()
         elif not self._is_hopping:
             self._is_hopping = True
@@ -175,7 +179,9 @@ class ClusterSubscriptions:
             self._follower = self._loop.create_task(self._keep_following(), name="fast-channels slots")
 
     async def _keep_following(self) -> None:
+        looks = 0
         while self._is_behind:
+            looks += 1
             try:
                 await self._cluster.learn()
             except (FastChannelsError, OSError) as error:
@@ -183,7 +189,7 @@ class ClusterSubscriptions:
             else:
                 self._go_along(tuple(self._wanted))
                 self._close_unused()
-            await asyncio.sleep(LOOK_AGAIN)
+            await asyncio.sleep(LOOK_AGAIN if looks < PATIENT_AFTER else LOOK_LATER)
             self._hops.clear()
 
     @property

@@ -28,10 +28,11 @@ class Graveyard:
     async def channels(self) -> dict[str, int]:
         """The channels that have dead letters, with how many."""
         counts = {}
-        for link in await self._here().servers.all_links():
+        servers = self._here().servers
+        for link in await servers.all_links():
             for kind, name in await things(link, self._wiring.keys):
                 dead = self._wiring.keys.shared(name).dead
-                if kind == "c" and (count := await link.call(b"ZCARD", dead)):
+                if kind == "c" and (count := await servers.link_for(link, dead).call(b"ZCARD", dead)):
                     counts[name] = count
         return dict(sorted(counts.items()))
 

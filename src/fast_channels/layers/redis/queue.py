@@ -315,7 +315,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
         """Drop every message and every membership. Other processes forget theirs as soon as they read of it."""
         hub = self._here()
         hub.flush()
-        emptying = [empty(link, self._wiring.keys) for link in await hub.servers.all_links()]
+        emptying = [empty(hub, link, self._wiring.keys) for link in await hub.servers.all_links()]
         for error in await asyncio.gather(*emptying, return_exceptions=True):
             if error is not None:  # the others are empty
                 raise error

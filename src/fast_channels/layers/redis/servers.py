@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fast_channels.layers.mailbox import Counters
-from fast_channels.layers.redis.link import Link, LinkEvents, Patience
+from fast_channels.layers.redis.link import Commands, Link, LinkEvents, Patience
 from fast_channels.layers.redis.subscriptions import Gap, Subscriptions
 from fast_channels.layers.redis.topology import Shards
 
@@ -66,6 +66,10 @@ class Servers(LinkEvents):
     async def all_links(self) -> list[Link]:
         """The links to all servers."""
         return [self._link(shard) for shard in range(len(self._shards))]
+
+    def link_for(self, link: Commands, key: bytes) -> Commands:
+        """The link for a key that was found over `link`: the same one."""
+        return link
 
     def reading_link(self, address: bytes, events: LinkEvents) -> Link:
         """A link of its own to the server of `address`, for commands that block."""

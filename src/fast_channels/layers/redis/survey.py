@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from functools import partial
 from typing import Any, Final
 
 from fast_channels.exceptions import ServerRefused
@@ -35,15 +36,16 @@ async def things(link: Commands, keys: QueueKeys) -> list[tuple[str, str]]:
     return sorted(found - {("leases", "")})
 
 
-async def empty(link: Commands, keys: QueueKeys) -> None:
+async def empty(hub: Hub, link: Commands, keys: QueueKeys) -> None:
     """Drop all messages and memberships on one server, and tell the owners of inboxes to forget theirs."""
+    at = partial(hub.servers.link_for, link)
     found = await scan(link, keys.everything())
     inboxes = {name for kind, name in map(keys.thing_of, found) if kind == "i"}
     for client in sorted(inboxes):
-        await _empty_inbox(link, keys, client)
+        await _empty_inbox(at(keys.inbox(client).meta), keys, client)
     others = [key for key in found if keys.thing_of(key)[0] in ("c", "g")]
     for start in range(0, len(others), AT_ONCE):  # one by one, but in one go: in a Cluster each has its own slot
-        await asyncio.gather(*(link.call(b"UNLINK", key) for key in others[start : start + AT_ONCE]))
+        await asyncio.gather(*(at(key).call(b"UNLINK", key) for key in others[start : start + AT_ONCE]))
 
 
 async def _empty_inbox(link: Commands, keys: QueueKeys, client: str) -> None:
@@ -65,13 +67,14 @@ async def look(hub: Hub, keys: QueueKeys) -> dict[str, Any]:
     for link in await hub.servers.all_links():
         seconds, micros = await link.call(b"TIME")
         now = int(seconds) * 1000 + int(micros) / 1000
+        at = partial(hub.servers.link_for, link)
         for kind, name in await things(link, keys):
             if kind == "c":
-                channels[name] = await _shared(link, keys, name, now)
+                channels[name] = await _shared(at(keys.shared(name).ready), keys, name, now)
             elif kind == "g":
-                groups[name] = await _members(link, keys, hub, name, now)
+                groups[name] = await _members(at(keys.group(name)), keys, hub, name, now)
             elif kind == "i":
-                inboxes[name] = await _inbox(link, keys, name, now)
+                inboxes[name] = await _inbox(at(keys.inbox(name).meta), keys, name, now)
         servers.append({"server": link.label})
     for inbox in hub.inboxes.values():
         channels.update({name: {"depth": depth} for name, depth in inbox.local.queued()})
