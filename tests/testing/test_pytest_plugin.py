@@ -193,6 +193,10 @@ class TestForgetful(ChannelLayerContract):
 """
 
 
+PLAIN = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "", "PYTHONOPTIMIZE": ""}
+"""Pytest as if nobody had set it up; it warns about `python -O`."""
+
+
 def run(folder: Path, source: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `source` as a test suite of its own, with this plugin and those named in `options`."""
     (folder / "test_suite.py").write_text(source)
@@ -200,7 +204,7 @@ def run(folder: Path, source: str, *options: str, **environment: str) -> subproc
     plugins = ("-p", "fast_channels.testing.pytest_plugin", "-p", "no:cacheprovider")
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-rs", *plugins, *options, str(folder)],
-        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "", **environment},
+        env={**os.environ, **PLAIN, **environment},
         cwd=folder,
         capture_output=True,
         text=True,

@@ -13,7 +13,7 @@ from redis import Redis
 from fast_channels.exceptions import ServerUnreachable
 from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
 from fast_channels.layers.redis.certificates import explained
-from fast_channels.testing.server import ServerProcess
+from fast_channels.testing.server import ServerProcess, free_port
 from tests.support.loops import both_loops
 from tests.support.tls import Authority
 from tests.support.waiting import PATIENCE
@@ -204,7 +204,8 @@ async def test_a_sentinel_or_a_server_that_cannot_be_trusted_is_refused_with_the
 @pytest.fixture(scope="module", params=[True, False], ids=["known by name", "known by address"])
 def cluster(request: pytest.FixtureRequest, authority: Authority) -> Iterator[tuple[ServerProcess, bool]]:
     """A Cluster of one node, and whether it goes by the name that its certificate has."""
-    config = {"cluster-enabled": "yes", "tls-cluster": "yes", "cluster-announce-ip": "127.0.0.1"}
+    config = {"cluster-enabled": "yes", "cluster-port": free_port(), "tls-cluster": "yes"}
+    config["cluster-announce-ip"] = "127.0.0.1"
     by_name = {"cluster-announce-hostname": "localhost", "cluster-preferred-endpoint-type": "hostname"}
     with authority.server("localhost", config={**config, **(by_name if request.param else {})}) as server:
         with Redis(unix_socket_path=str(server.socket_path)) as admin:
