@@ -14,7 +14,7 @@ def test_the_suite_of_the_guide_passes(tmp_path: Path, redis_url: str) -> None:
     page.write_files(tmp_path)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-o", "filterwarnings=error", "."],
-        env={**os.environ, "PYTEST_ADDOPTS": ""},
+        env={**os.environ, "PYTEST_ADDOPTS": "", "PYTHONOPTIMIZE": ""},
         cwd=tmp_path,
         capture_output=True,
         text=True,
