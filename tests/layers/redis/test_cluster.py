@@ -80,6 +80,10 @@ class TestRefused:
         with pytest.raises(ValueError, match="one database"):
             kind([{"host": "localhost", "port": 7000, "db": 2}], cluster=True)
 
+    def test_a_unix_socket(self, kind: type[RedisChannelLayer]) -> None:
+        with pytest.raises(ValueError, match="by host and port, not at a Unix socket"):
+            kind(["unix:///run/redis.sock"], cluster=True)
+
     def test_sentinels(self, kind: type[RedisChannelLayer]) -> None:
         with pytest.raises(ValueError, match="a Cluster has no Sentinels"):
             kind(sentinels=[("localhost", 26379)], service_name="mymaster", cluster=True)

@@ -281,3 +281,30 @@ asyncio.run(main())
         "{'n': 1}",
         [],
     )
+
+
+def test_a_loop_that_is_closed_while_a_cluster_is_away_leaves_no_complaint() -> None:
+    code = f"""
+import asyncio, gc
+from fast_channels.layers.redis import RedisPubSubChannelLayer as Layer
+
+layer = Layer(["redis://127.0.0.1:{free_port()}"], cluster=True)
+
+async def use():
+    waiting = [layer.send("jobs", {{}}), layer.new_channel(), layer.receive("jobs"), layer.group_send("room", {{}})]
+    waiting = [asyncio.create_task(each) for each in waiting]
+    await asyncio.sleep(0.3)
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(use())
+loop.close()
+asyncio.run(layer.close())
+del loop
+gc.collect()
+"""
+    command = [sys.executable, "-X", "dev", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert [line for line in done.stderr.splitlines() if "trying again" not in line] == []

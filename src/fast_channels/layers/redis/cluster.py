@@ -12,6 +12,7 @@ from redis.crc import key_slot
 from fast_channels.exceptions import ServerRefused
 from fast_channels.layers.redis.config import Server
 from fast_channels.layers.redis.connection import Connection, PushHandler
+from fast_channels.layers.redis.link import forget
 from fast_channels.layers.redis.topology import Endpoint
 
 __all__ = ["Cluster", "Node", "SlotEndpoint", "read_map", "redirection"]
@@ -38,11 +39,13 @@ class Cluster:
         servers: some of its nodes, masters or replicas; the options of the first are those of all nodes.
 
     Raises:
-        ValueError: a node with a database other than 0.
+        ValueError: a node with a database other than 0, or at a Unix socket.
     """
 
     def __init__(self, servers: Sequence[Server]) -> None:
         for server in servers:
+            if server.path is not None:
+                raise ValueError("the nodes of a Cluster are reached by host and port, not at a Unix socket")
             if server.template.db:
                 raise ValueError("a Cluster has one database: take the number out of the URL")
         self._seeds = [(server.host, server.port) for server in servers]
@@ -98,9 +101,16 @@ class Cluster:
         loop = asyncio.get_running_loop()
         task = self._learning.get(loop)
         if task is None or task.done():
-            self._learning = {other: task for other, task in self._learning.items() if not other.is_closed()}
+            self.abandon()
             task = self._learning[loop] = loop.create_task(self._learn(), name=f"fast-channels {self.label}")
         await asyncio.shield(task)
+
+    def abandon(self) -> None:
+        """Let go of what loops were doing that were closed under it."""
+        for loop, task in tuple(self._learning.items()):
+            if loop.is_closed():
+                forget(task)
+                self._learning.pop(loop, None)
 
     async def _learn(self) -> None:
         nodes = list(dict.fromkeys([*self._seeds, *self.nodes, *self._others]))

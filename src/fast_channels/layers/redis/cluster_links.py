@@ -14,7 +14,7 @@ from hiredis import ReplyError
 from fast_channels.exceptions import FastChannelsError, OutcomeUnknown, ServerRefused, ServerUnreachable
 from fast_channels.layers.redis.cluster import Cluster, Node, redirection
 from fast_channels.layers.redis.connection import Answer, Connection, Sink, packed
-from fast_channels.layers.redis.link import Link, Patience
+from fast_channels.layers.redis.link import Link, Patience, forget
 
 __all__ = ["ASKING", "Links", "SlotLink"]
 
@@ -282,6 +282,11 @@ class SlotLink:
         held, self._held, self._held_bytes = self._held, [], 0
         for command in held:
             command.fail(ServerUnreachable(self.label, 0.0, "the layer was closed"))
+
+    def abandon(self) -> None:
+        """Let go of everything after the loop was closed under it."""
+        if self._recovery is not None:
+            forget(self._recovery)
 
     def _release(self, node: Node) -> None:
         held, self._held, self._held_bytes = self._held, [], 0

@@ -11,7 +11,7 @@ from fast_channels.exceptions import FastChannelsError, ServerUnreachable
 from fast_channels.layers.mailbox import Counters
 from fast_channels.layers.redis.cluster import Cluster, Node
 from fast_channels.layers.redis.cluster_links import ASKING
-from fast_channels.layers.redis.link import Link, LinkEvents, Patience
+from fast_channels.layers.redis.link import Link, LinkEvents, Patience, forget
 from fast_channels.layers.redis.servers import ServerEvents
 
 __all__ = ["NodeLinks"]
@@ -155,4 +155,6 @@ class NodeLinks(LinkEvents):
         """Let go of the connections after the loop was closed under them."""
         for link in self._links.values():
             link.abandon()
+        for task in self._work:
+            forget(task)
         self._links.clear()

@@ -85,6 +85,9 @@ class ClusterServers:
     def abandon(self) -> None:
         """Let go of the connections after the loop was closed under them."""
         self._nodes.abandon()
+        for link in self._slots.values():
+            link.abandon()
+        self._cluster.abandon()
         if self._subscriptions is not None:
             self._subscriptions.abandon()
         self._slots.clear()

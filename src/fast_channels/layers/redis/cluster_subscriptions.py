@@ -9,7 +9,7 @@ from typing import Final
 
 from fast_channels.exceptions import FastChannelsError, ServerRefused, ServerUnreachable
 from fast_channels.layers.redis.cluster import Cluster, Node, redirection
-from fast_channels.layers.redis.link import Patience
+from fast_channels.layers.redis.link import Patience, forget
 from fast_channels.layers.redis.subscriptions import TRY_AGAIN, Gap, Route, Subscriptions
 
 __all__ = ["ClusterSubscriptions"]
@@ -276,4 +276,6 @@ class ClusterSubscriptions:
         """Let go of the connections after the loop was closed under them."""
         for subscriptions in self._nodes.values():
             subscriptions.abandon()
+        for task in (*self._work, *([self._follower] if self._follower else [])):
+            forget(task)
         self._nodes.clear()

@@ -15,7 +15,7 @@ from fast_channels.exceptions import OutcomeUnknown, ServerRefused, ServerUnreac
 from fast_channels.layers.redis.connection import Answer, Connection, packed
 from fast_channels.layers.redis.topology import REPLICA, Endpoint, is_replica
 
-__all__ = ["Commands", "Link", "LinkEvents", "Patience", "backoff"]
+__all__ = ["Commands", "Link", "LinkEvents", "Patience", "backoff", "forget"]
 
 logger = logging.getLogger("fast_channels.redis")
 
@@ -286,7 +286,7 @@ class Link:
     def abandon(self) -> None:
         """Let go of everything after the event loop was closed under it."""
         if self._supervisor is not None:
-            _forget(self._supervisor)
+            forget(self._supervisor)
             self._supervisor = None
         self._connection = None
 
@@ -409,7 +409,7 @@ def _passes_by_itself(error: ServerRefused) -> bool:
     return error.answer.startswith(PASSING)
 
 
-def _forget(task: "asyncio.Task[None]") -> None:
+def forget(task: "asyncio.Task[None]") -> None:
     """Say nothing when a task of a loop that is closed is collected: nobody can end it any more."""
     with contextlib.suppress(AttributeError):
         task._log_destroy_pending = False  # type: ignore[attr-defined]
