@@ -40,6 +40,7 @@ def run(folder: Path, required: str, *options: str) -> subprocess.CompletedProce
     command = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", *options, str(folder)]
     environment = {**os.environ, "FAST_CHANNELS_REQUIRE": required, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     environment["PYTHONOPTIMIZE"] = ""  # with -O, pytest warns
+    environment["PYTHONPATH"] = str(CONFTEST.parents[1])  # it imports fixtures of the suite
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
 
 
