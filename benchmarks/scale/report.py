@@ -34,6 +34,7 @@ class Throughput:
     """How much 16 groups carried."""
 
     servers: int
+    members: int
     sends_per_second: float
     deliveries_per_second: float
     cpu_per_send: Sequence[float]
@@ -47,6 +48,12 @@ class Result:
     layer: str
     processes: int
     costs: Costs
+    idle: Count
+    """All of them together, in a second."""
+    busier: Count
+    """The same with more groups."""
+    groups: int
+    """How many more."""
     one: Throughput
     three: Throughput
 
@@ -79,8 +86,20 @@ def markdown(results: Sequence[Result], machine: Mapping[str, str]) -> str:
             ("and for each process that the group spans", result.costs.send_each),
         ):
             lines.append(_row(NAMES[result.layer], what, counted))
-    lines += ["", *_throughput(results), "", *_very_many(results), ""]
+    lines += ["", *_totals(results), "", *_throughput(results), "", *_very_many(results), ""]
     return "\n".join(lines)
+
+
+def _totals(results: Sequence[Result]) -> list[str]:
+    who = f"{results[0].processes} processes, one group each"
+    lines = [
+        "| layer | of the server, in a second | commands | bytes in | bytes out | CPU, us |",
+        "|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        for what, counted in ((who, result.idle), (f"the same, {result.groups} groups more each", result.busier)):
+            lines.append(_row(NAMES[result.layer], what, counted))
+    return lines
 
 
 def _row(layer: str, what: str, counted: Count) -> str:
@@ -89,8 +108,9 @@ def _row(layer: str, what: str, counted: Count) -> str:
 
 
 def _throughput(results: Sequence[Result]) -> list[str]:
+    members = results[0].one.members
     lines = [
-        "| layer | 16 groups in four processes | sends/s | deliveries/s | CPU of each server for a send, us |",
+        f"| layer | 16 groups in {members} processes | sends/s | deliveries/s | CPU of each server for a send, us |",
         "|---|---|---|---|---|",
     ]
     for result in results:
