@@ -299,3 +299,14 @@ async def test_a_layer_that_was_not_used_closes_without_a_server() -> None:
     async with RedisChannelLayer(["redis://127.0.0.1:1"]):
         pass
     assert time.monotonic() - begun < 0.5
+
+
+async def test_an_inbox_that_is_read_while_its_layer_closes_starts_no_pulse_again(make_queue: MakeQueue) -> None:
+    layer = make_queue()
+    await layer.new_channel()
+    hub = layer._here()
+    closing = asyncio.create_task(layer.close())
+    while not closing.done():
+        hub.is_read()
+        await asyncio.sleep(0)
+    await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})

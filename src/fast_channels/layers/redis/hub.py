@@ -177,7 +177,8 @@ class Hub:
 
     def is_read(self) -> None:
         """An inbox was read: this loop is alive, and says so, also after somebody cancelled every task there is."""
-        self._pulse.start()
+        if self.inboxes:  # else it is being closed
+            self._pulse.start()
 
     def lost(self) -> None:
         """The server had lost an inbox, and probably everything else: memberships are made again."""
