@@ -3,14 +3,14 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer, link
+from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer, link, topology
 from fast_channels.layers.redis.connection import Connection
 from fast_channels.layers.redis.topology import Endpoint
 from fast_channels.testing.server import NO_SERVER, ServerProcess, find_server_binary
@@ -255,3 +255,40 @@ async def test_a_partition_loses_what_only_the_old_master_had_and_nothing_that_w
             assert [key for key in verdict.missing if key[0] == "replicated"] == []
             assert verdict.impossible == []
             assert replicated.outcomes["unknown"] > 0
+
+
+async def heard_behind_a_partition(seconds: float) -> tuple[int, RedisPubSubChannelLayer]:
+    """A listener that still reaches the old master, which is cut off; how many messages of a newcomer it hears."""
+    with Trio(apart=True) as trio:
+        async with (
+            RedisPubSubChannelLayer(**trio.options) as listener,
+            RedisPubSubChannelLayer(**trio.options) as sender,
+        ):
+            channel = await listener.new_channel()
+            await listener.group_add("room", channel)
+            old = trio.master
+            trio.isolate(old)
+            await trio.failed_over(old)
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline and not listener.statistics().received:
+                await sender.group_send("room", {"type": "news"})
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(listener.receive(channel), 0.05)
+            return listener.statistics().received, listener
+
+
+async def test_who_hears_a_master_that_was_replaced_moves_and_reports_the_gap() -> None:
+    heard, listener = await heard_behind_a_partition(topology.ASK_AGAIN + IN_TIME)
+    assert heard
+    assert listener.last_gap is not None
+    assert "most Sentinels name another master" in listener.last_gap.reason
+    assert listener.last_gap.seconds > 1
+
+
+async def test_twin_who_asks_no_sentinel_again_hears_nothing_and_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(self: Endpoint, connection: Connection) -> None:
+        return None
+
+    monkeypatch.setattr(Endpoint, "another_master", never)
+    heard, listener = await heard_behind_a_partition(topology.ASK_AGAIN + IN_TIME / 2)
+    assert (heard, listener.last_gap) == (0, None)

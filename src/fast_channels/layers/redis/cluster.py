@@ -159,6 +159,12 @@ class Cluster:
 class SlotEndpoint(Endpoint):
     """Whichever node has a slot at the time of each connection."""
 
+    asked_at = float("inf")
+
+    async def another_master(self, connection: Connection) -> str | None:
+        """None: a node that is cut off from the Cluster says so itself."""
+        return None
+
     def __init__(self, cluster: Cluster, slot: int) -> None:
         self._cluster = cluster
         self._slot = slot

@@ -82,6 +82,8 @@ class Connection(asyncio.Protocol):
         """Whether the server does not read, or the connection is over: then hold commands back."""
         self.heard_at = self._loop.time()
         """When something was last received, on the loop's clock: a sign of life."""
+        self.peer: tuple[str, int] | None = None
+        """Host and port that it leads to, as whoever made it named them."""
         self.lost: asyncio.Future[BaseException] = self._loop.create_future()
         """Resolves with the reason when the connection is over."""
         self.suspected: asyncio.Future[None] = self._loop.create_future()

@@ -127,6 +127,7 @@ class Link:
         self._complained = False  # one line an outage
         self._down_since: float | None = None  # when something was last heard, while there is no connection
         self._sound_at = 0.0  # when the server last was known to be a master
+        self._agreed_at = 0.0  # when its Sentinels last said so
         self.disconnections = 0
         self.reconnections = 0
 
@@ -341,7 +342,7 @@ class Link:
 
     def _use(self, connection: Connection) -> None:
         self._connection = connection
-        self._sound_at = self._loop.time()
+        self._sound_at = self._agreed_at = self._loop.time()
         self._trouble = None
         self._complained = False
         if self._down_since is not None:
@@ -369,6 +370,8 @@ class Link:
                 connection.suspected = self._loop.create_future()
             if not lost.done():
                 await self._ping(connection)
+            if not lost.done():
+                await self._ask_elsewhere(connection)
 
     async def _ping(self, connection: Connection) -> None:
         pong = connection.execute("HELLO")  # a ping that any user may send, and that says what the server is
@@ -384,6 +387,15 @@ class Link:
         elif silent == 2:
             connection.close(TimeoutError(f"no answer to a ping for {self._patience.answer:g} s"))
             await asyncio.wait({connection.lost}, timeout=1)
+
+    async def _ask_elsewhere(self, connection: Connection) -> None:
+        """End a connection to a server that others have replaced, though it does not know."""
+        master = await self._endpoint.another_master(connection)
+        if master is None:
+            self._agreed_at = self._endpoint.asked_at
+        elif not connection.lost.done():
+            connection.heard_at = self._agreed_at  # somebody else may be the master since then
+            connection.close(ConnectionError(f"most Sentinels name another master, {master}"))
 
     def _check(self, connection: Connection, pong: "asyncio.Future[Any]", asked_at: float) -> None:
         """End a connection to a server that cannot serve: it says so (`MASTERDOWN`), or it has become a replica."""

@@ -5,7 +5,9 @@ An address (of an inbox, a group, a shared channel) belongs to one shard, for se
 """
 
 import asyncio
+import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +24,12 @@ from fast_channels.layers.redis.config import SentinelMaster, Server
 from fast_channels.layers.redis.connection import Connection, PushHandler
 
 __all__ = ["REPLICA", "Endpoint", "Shards", "is_replica", "shard_of"]
+
+ASK_AGAIN = 5.0
+"""Seconds after which Sentinels are asked again who the master is, though a connection holds."""
+
+QUICK = {"socket_connect_timeout": 1.0, "socket_timeout": 1.0, "retry": Retry(NoBackoff(), 0)}
+"""How a Sentinel is asked that others can stand in for."""
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for the connection and the greeting, unless `socket_connect_timeout` says otherwise."""
@@ -85,6 +93,8 @@ class Endpoint:
     """
 
     _first = 0  # the Sentinel that is asked first
+    _asked_at = float("-inf")  # when all were asked
+    _named: tuple[str, int] | None = None  # whom most of them named then
 
     def __init__(self, where: Server | SentinelMaster, *, any_role: bool = False) -> None:
         self._where = where
@@ -111,8 +121,35 @@ class Endpoint:
             self._first += 1  # a Sentinel that is behind names the old master: another one may know better
             raise
 
+    @property
+    def asked_at(self) -> float:
+        """When the Sentinels were asked last, on the monotonic clock; infinite where there are none."""
+        return float("inf") if isinstance(self._where, Server) else self._asked_at
+
+    async def another_master(self, connection: Connection) -> str | None:
+        """The master that most Sentinels name, if it is not the one that `connection` leads to; else None.
+
+        A master that is cut off from its Sentinels still calls itself one, and takes what nobody will hear. They are
+        asked once in `ASK_AGAIN` seconds, for all connections.
+        """
+        if isinstance(self._where, Server):
+            return None
+        if time.monotonic() - self._asked_at > ASK_AGAIN:
+            self._asked_at = time.monotonic()
+            asking = (_ask(node, self._where.name, {**QUICK, **self._where.sentinel_options})
+                      for node in self._where.sentinels)  # fmt: skip
+            answers = await asyncio.gather(*asking, return_exceptions=True)
+            named = Counter((host, int(port)) for host, port in (each for each in answers if isinstance(each, tuple)))
+            most = named.most_common(1)
+            self._named = most[0][0] if most and 2 * most[0][1] > len(self._where.sentinels) else None
+        if self._named is None or self._named == connection.peer:
+            return None
+        self._first += 1  # whoever named the other one is behind
+        return "{}:{}".format(*self._named)
+
     async def _connect(self, server: Server, on_push: PushHandler, on_writable: Callable[[], None]) -> Connection:
         connection = await _open(server, on_push, on_writable)
+        connection.peer = (server.host, int(server.port))
         try:
             await self._greet(server, connection)
         except BaseException as error:
