@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from fast_channels.layers.base import BaseChannelLayer
 from fast_channels.testing.server import ServerProcess
 from tests.faults.queue.conftest import Serve
 from tests.faults.queue.ledger import Line
@@ -60,6 +61,8 @@ class Flushed:
 
     began = 0.0
     back = float("inf")
+    owner: BaseChannelLayer
+    """Whose channel and memberships are gone with it."""
 
     def destroyed(self, sent: Line) -> bool:
         """Whether what was destroyed may have taken a message with it."""
@@ -68,7 +71,8 @@ class Flushed:
     async def happen(self, server: ServerProcess, scene: Scene) -> None:
         """Destroy all data under load; end some time after messages arrive everywhere again."""
         scene.work(naively=scene.queue == "plain")
-        owned = await scene.own("o", "room")
+        self.owner = scene.layer()
+        owned = await scene.own("o", "room", layer=self.owner)
         scene.members = {"room": [owned]}
         senders = [scene.sender(f"to {to}") for to in ("jobs", "owned", "room")]
         async with senders[0].load("jobs"), senders[1].load(owned), senders[2].load("room", group=True):
@@ -96,6 +100,7 @@ async def test_what_is_sent_after_all_data_was_destroyed_arrives_again_by_itself
     verdict = scene.judge(destroyed=flushed.destroyed)
     assert verdict.once_in_order() == []
     assert scene.ledger.count("acknowledged") > 20
+    await eventually(lambda: flushed.owner.statistics().restored >= 1, "its owner did not notice")
 
 
 @on_valkey
