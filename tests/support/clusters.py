@@ -234,6 +234,12 @@ class ClusterOfServers:
         """The replica that stands by for one of the first masters."""
         return self.nodes[self.nodes.index(master) + self._masters]
 
+    def empty(self) -> None:
+        """Drop all keys."""
+        for node in self.nodes:
+            if self.is_master(node):
+                self.ask(node, "FLUSHALL")
+
     # Waiting
 
     def wait_until_sound(self, timeout: float = PATIENCE) -> None:
