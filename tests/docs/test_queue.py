@@ -52,6 +52,10 @@ NO_PROMISE = (
     "A process that receives gives a sign of life every second.",
     "**Alive means that its event loop turns at least once in 4 seconds.**",
     "The layer promises what its server keeps.",
+    (
+        "The notes are about a server whose process is killed; the rest is what [its own "
+        "documentation](https://valkey.io/topics/persistence/) says, and is not tested."
+    ),
     "- **Exactly once.**",
     "Handlers of `delivery()` must bear a second time.",
     "- **A message for who is gone.**",
@@ -68,6 +72,14 @@ def test_every_sentence_has_a_note() -> None:
         text = text.replace(sentence, "")
     bare = [match[0] for match in re.finditer(r"[^.]{0,60}[\w)`*]\.\**(?= |$)", text)]
     assert not bare
+
+
+def test_only_what_the_server_says_of_itself_stands_in_a_table_without_a_note() -> None:
+    rows = [line for line in Page(NAME).text.partition("\n## The server\n")[2].splitlines() if line.startswith("| ")]
+    bare = [row for row in rows[1:] if not REFERENCE.search(row)]
+    assert len(bare) == 2
+    assert "`appendfsync everysec`" in bare[0]
+    assert "snapshots" in bare[1]
 
 
 def test_every_note_is_used_and_there() -> None:
