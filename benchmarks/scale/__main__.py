@@ -75,7 +75,7 @@ async def watch(layer: str, processes: int, seconds: float, sends: int) -> Watch
     found = Costs(
         process=idle / processes,
         membership=(busier - idle) / processes / MORE_GROUPS,
-        send=near - each,
+        send=(near - each).at_least_nothing,
         send_each=each,
     )
     return Watched(found, idle, busier)

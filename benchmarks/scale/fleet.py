@@ -34,6 +34,11 @@ class Count:
             self.cpu - other.cpu,
         )
 
+    @property
+    def at_least_nothing(self) -> "Count":
+        """Without what is below zero: a difference of noisy counts that is smaller than their noise."""
+        return Count(*(max(0.0, value) for value in vars(self).values()))
+
     def __add__(self, other: "Count") -> "Count":
         return self - (Count() - other)
 
