@@ -34,8 +34,8 @@ class RedisPubSubChannelLayer(RedisLayer[Inbox]):
     """Fire and forget between processes: a message reaches who is connected, once, or nobody.
 
     While the server is away, `send` and `group_send` wait up to `send_timeout` seconds. Subscriptions are restored by
-    themselves; what was published meanwhile is lost, and `on_reconnect` and the log say so: no outage is silent. What was
-    sent when the connection broke raises `OutcomeUnknown`, and is never sent twice.
+    themselves; what was published meanwhile is lost, and `on_reconnect` and the log say so: no outage is silent. What
+    was sent when the connection broke raises `OutcomeUnknown`, and is never sent twice.
 
     Every process that receives on a plain channel gets its messages, from its first `receive()` on. A plain channel
     that is added to a group joins it in this process alone: each process that receives on it adds its own.
