@@ -33,6 +33,10 @@ BOTH = {"RedisChannelLayer", "RedisPubSubChannelLayer"}
 SENDERS = ("to jobs", "to owned", "to room")
 
 
+async def ask_nobody(self: Endpoint, connection: Connection) -> None:
+    """In the place of `Endpoint.another_master`."""
+
+
 class Both:
     """The queue and pub/sub under load, on the same Sentinels."""
 
@@ -182,6 +186,7 @@ async def test_a_master_that_is_demoted_and_lives_is_left(follows: str) -> None:
 
 async def test_twin_who_never_asks_stays_with_a_master_that_was_demoted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "is_replica", lambda greeting: False)
+    monkeypatch.setattr(Endpoint, "another_master", ask_nobody)
     with Trio(apart=True) as trio:
         heard = await demote(trio, "nobody", 5)
         assert "RedisPubSubChannelLayer" not in heard, "the queue is thrown out while it waits, pub/sub is not"
@@ -286,9 +291,6 @@ async def test_who_hears_a_master_that_was_replaced_moves_and_reports_the_gap() 
 
 
 async def test_twin_who_asks_no_sentinel_again_hears_nothing_and_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never(self: Endpoint, connection: Connection) -> None:
-        return None
-
-    monkeypatch.setattr(Endpoint, "another_master", never)
+    monkeypatch.setattr(Endpoint, "another_master", ask_nobody)
     heard, listener = await heard_behind_a_partition(topology.ASK_AGAIN + IN_TIME / 2)
     assert (heard, listener.last_gap) == (0, None)
