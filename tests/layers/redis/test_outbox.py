@@ -287,10 +287,10 @@ async def test_who_waits_behind_other_batches_waits_no_longer_than_they_do(make_
 async def test_what_waits_behind_a_lost_batch_is_sent_when_the_server_is_back(
     make_line: MakeLine, proxy: Proxy
 ) -> None:
-    line = make_line(proxy.url, send=1.0)
+    line = make_line(proxy.url, send=3.0)
     proxy.close()
     early = line.post("early")
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(2.5)  # so that more time is left than a pause between two attempts to connect takes
     late = line.post("late")
     [outcome] = await ends([early])
     assert isinstance(outcome, ServerUnreachable)
