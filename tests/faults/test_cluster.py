@@ -76,11 +76,18 @@ async def test_a_node_that_is_killed_is_replaced_and_the_gap_is_reported(six: Cl
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(150)
 @pytest.mark.usefixtures("gaps_are_silent")
 async def test_twin_without_reports_the_loss_is_silent(six: ClusterOfServers) -> None:
-    async with traffic_on(six) as traffic:
-        await kill_each_owner(six, traffic)
-    assert any("missing without a word" in complaint for complaint in traffic.broken())
+    """Something is lost only if a sender finds the new master before the listener does: most times, not each time."""
+    complaints: list[str] = []
+    for _ in range(6):
+        async with traffic_on(six) as traffic:
+            await kill_each_owner(six, traffic)
+        complaints += traffic.broken()
+        if any("missing without a word" in complaint for complaint in complaints):
+            return
+    pytest.fail(f"nothing was lost without a word: {complaints}")
 
 
 # All nodes are restarted
