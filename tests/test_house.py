@@ -178,8 +178,8 @@ OF_ONE_MACHINE = re.compile(
 @pytest.mark.parametrize(
     "line",
     [
-        "--index-url x",
-        "  --find-links y",
+        "--index" + "-url x",
+        "  --find" + "-links y",
         "https://example.org/" + "simple",
         "from /" + "work/main",
         "/" + "root/.cache",
