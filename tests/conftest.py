@@ -33,7 +33,7 @@ def must_not_skip(required: set[str], markers: set[str], reason: str) -> bool:
 
 def fail_if_required(report: pytest.TestReport | pytest.CollectReport, markers: set[str]) -> None:
     """Turn a skip that must not be into a failure that gives its reason."""
-    if not report.skipped or hasattr(report, "wasxfail"):
+    if not report.skipped:
         return
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     if must_not_skip(REQUIRED, markers, reason):

