@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -59,17 +60,17 @@ QUIET = Patience(ping_every=3600)
 MakeLayer = Callable[..., RedisPubSubChannelLayer]
 
 
-@pytest.fixture
-async def make_layer(redis_url: str) -> AsyncIterator[MakeLayer]:
+@asynccontextmanager
+async def layers_of(kind: type[Any], redis_url: str) -> AsyncIterator[Callable[..., Any]]:
     """Makes layers on `redis_server` that hear each other and no other test; closed in the end.
 
     `patience` is what the layer's links have; with `QUIET`, no ping comes between a test and its proxy.
     """
     prefix = f"test-{uuid4().hex[:12]}"
-    layers: list[RedisPubSubChannelLayer] = []
+    layers: list[Any] = []
 
-    def make(patience: Patience | None = None, **options: Any) -> RedisPubSubChannelLayer:
-        layer = RedisPubSubChannelLayer(**{"hosts": [redis_url], "prefix": prefix, **options})
+    def make(patience: Patience | None = None, **options: Any) -> Any:
+        layer = kind(**{"hosts": [redis_url], "prefix": prefix, **options})
         if patience is not None:
             layer._wiring = replace(layer._wiring, patience=patience)
         layers.append(layer)
@@ -78,6 +79,13 @@ async def make_layer(redis_url: str) -> AsyncIterator[MakeLayer]:
     yield make
     for layer in layers:
         await layer.close()
+
+
+@pytest.fixture
+async def make_layer(redis_url: str) -> AsyncIterator[MakeLayer]:
+    """Makes pub/sub layers. See `layers_of`."""
+    async with layers_of(RedisPubSubChannelLayer, redis_url) as make:
+        yield make
 
 
 MakeQueue = Callable[..., RedisChannelLayer]
@@ -85,20 +93,9 @@ MakeQueue = Callable[..., RedisChannelLayer]
 
 @pytest.fixture
 async def make_queue(redis_url: str) -> AsyncIterator[MakeQueue]:
-    """The same for the queue: each layer is what another process would be."""
-    prefix = f"test-{uuid4().hex[:12]}"
-    layers: list[RedisChannelLayer] = []
-
-    def make(patience: Patience | None = None, **options: Any) -> RedisChannelLayer:
-        layer = RedisChannelLayer(**{"hosts": [redis_url], "prefix": prefix, **options})
-        if patience is not None:
-            layer._wiring = replace(layer._wiring, patience=patience)
-        layers.append(layer)
-        return layer
-
-    yield make
-    for layer in layers:
-        await layer.close()
+    """Makes queue layers, each what another process would be. See `layers_of`."""
+    async with layers_of(RedisChannelLayer, redis_url) as make:
+        yield make
 
 
 async def receiving(layer: RedisPubSubChannelLayer, channel: str) -> "asyncio.Task[Any]":

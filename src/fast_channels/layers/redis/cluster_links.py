@@ -11,10 +11,10 @@ from typing import Any, Final, Protocol
 
 from hiredis import ReplyError
 
-from fast_channels.exceptions import FastChannelsError, OutcomeUnknown, ServerRefused, ServerUnreachable
+from fast_channels.exceptions import FastChannelsError, ServerUnreachable
 from fast_channels.layers.redis.cluster import Cluster, Node, redirection
 from fast_channels.layers.redis.connection import Answer, Connection, Sink, packed
-from fast_channels.layers.redis.link import Link, Patience, forget
+from fast_channels.layers.redis.link import Link, Patience, forget, reply_of
 
 __all__ = ["ASKING", "Links", "SlotLink"]
 
@@ -144,14 +144,7 @@ class SlotLink:
 
     async def answer(self, command: bytes) -> Any:
         """As `Link.answer`."""
-        try:
-            return await self.submit(command)
-        except ReplyError as error:
-            raise ServerRefused(self.label, str(error)) from None
-        except ConnectionError as error:
-            if isinstance(error, ServerUnreachable):
-                raise
-            raise OutcomeUnknown(self.label, error) from None
+        return await reply_of(self, command)
 
     def submit(self, command: bytes) -> "asyncio.Future[Any]":
         """As `Link.submit`."""

@@ -15,7 +15,7 @@ from fast_channels.exceptions import OutcomeUnknown, ServerRefused, ServerUnreac
 from fast_channels.layers.redis.connection import Answer, Connection, packed
 from fast_channels.layers.redis.topology import REPLICA, Endpoint, is_replica
 
-__all__ = ["Commands", "Link", "LinkEvents", "Patience", "backoff", "forget"]
+__all__ = ["Commands", "Link", "LinkEvents", "Patience", "backoff", "forget", "reply_of"]
 
 logger = logging.getLogger("fast_channels.redis")
 
@@ -176,14 +176,7 @@ class Link:
 
     async def answer(self, command: bytes) -> Any:
         """`call` for an encoded command."""
-        try:
-            return await self.submit(command)
-        except ReplyError as error:
-            raise ServerRefused(self.label, str(error)) from None
-        except ConnectionError as error:
-            if isinstance(error, ServerUnreachable):
-                raise
-            raise OutcomeUnknown(self.label, error) from None
+        return await reply_of(self, command)
 
     def submit(self, command: bytes) -> "asyncio.Future[Any]":
         """Send an encoded command now, or when there is a server: for who wants no coroutine for each.
@@ -410,6 +403,18 @@ class Link:
 
     def _pushed(self, push: list[Any]) -> None:
         self._events.on_push(push)
+
+
+async def reply_of(link: Commands, command: bytes) -> Any:
+    """Send `command` over `link` and return its reply, with the errors that `Link.call` names."""
+    try:
+        return await link.submit(command)
+    except ReplyError as error:
+        raise ServerRefused(link.label, str(error)) from None
+    except ConnectionError as error:
+        if isinstance(error, ServerUnreachable):
+            raise
+        raise OutcomeUnknown(link.label, error) from None
 
 
 def backoff(attempt: int, chance: float) -> float:

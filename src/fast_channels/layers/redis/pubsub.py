@@ -107,16 +107,20 @@ class RedisPubSubChannelLayer(RedisLayer[Inbox]):
         self.last_gap: Gap | None = None
         """The last time without subscriptions, or None if there was none."""
         self._addresses = Addresses(prefix)
-        self._wiring = Wiring(
+        self._callbacks: set[asyncio.Task[None]] = set()
+        control = MsgPackSerializer(symmetric_encryption_keys=symmetric_encryption_keys)
+        self._wiring = self._wired(control, Patience(send=send_timeout))
+
+    def _wired(self, control: MsgPackSerializer, patience: Patience) -> Wiring:
+        return Wiring(
             topology=self._topology,
             addresses=self._addresses,
-            patience=Patience(send=send_timeout),
+            patience=patience,
             counters=self._counters,
-            control=MsgPackSerializer(symmetric_encryption_keys=symmetric_encryption_keys),
+            control=control,
             on_down=self._went_down,
             on_gap=self._came_back,
         )
-        self._callbacks: set[asyncio.Task[None]] = set()
 
     # Sending and receiving
 

@@ -115,31 +115,28 @@ class RedisChannelLayer(RedisLayer[Hub]):
             connection_kwargs=connection_kwargs,
             cluster=cluster,
         )
-        if not group_expiry > 0:
-            raise ValueError(f"group_expiry must be more than 0 seconds, not {group_expiry!r}")
-        if max_deliveries < 1:
-            raise ValueError(f"max_deliveries must be at least 1, not {max_deliveries!r}")
-        if retry_delay < 0:
-            raise ValueError(f"retry_delay must not be less than 0 seconds, not {retry_delay!r}")
-        if durability not in DURABILITIES:
-            raise ValueError(f"durability must be one of {', '.join(DURABILITIES)}, not {durability!r}")
+        _check(group_expiry, max_deliveries, retry_delay, durability)
         self.durability = durability
         self.group_expiry = group_expiry
         self.max_deliveries = max_deliveries
         self.retry_delay = retry_delay
-        self._wiring = QueueWiring(
+        control = MsgPackSerializer(symmetric_encryption_keys=symmetric_encryption_keys)
+        self._wiring = self._wired(control, Patience(send=send_timeout))
+
+    def _wired(self, control: MsgPackSerializer, patience: Patience) -> QueueWiring:
+        return QueueWiring(
             topology=self._topology,
-            keys=QueueKeys(prefix),
-            patience=Patience(send=send_timeout),
+            keys=QueueKeys(self.prefix),
+            patience=patience,
             counters=self._counters,
-            control=MsgPackSerializer(symmetric_encryption_keys=symmetric_encryption_keys),
+            control=control,
             decode=self._decoded,
             get_capacity=self.get_capacity,
-            expiry=max(1, round(expiry * 1000)),
-            group_expiry=max(1, round(group_expiry * 1000)),
-            max_deliveries=max_deliveries,
-            retry_delay=retry_delay,
-            is_replicated=durability == "replicated",
+            expiry=max(1, round(self.expiry * 1000)),
+            group_expiry=max(1, round(self.group_expiry * 1000)),
+            max_deliveries=self.max_deliveries,
+            retry_delay=self.retry_delay,
+            is_replicated=self.durability == "replicated",
         )
 
     def _make_part(self, client: str) -> Hub:
@@ -380,6 +377,18 @@ class RedisChannelLayer(RedisLayer[Hub]):
         else:
             context = self._wiring.keys.channel_context(channel)
             mailbox.put_back((float("inf"), context, self._encode(message, context), None))
+
+
+def _check(group_expiry: float, max_deliveries: int, retry_delay: float, durability: str) -> None:
+    """Raise ValueError for an option of the queue that makes no sense."""
+    if not group_expiry > 0:
+        raise ValueError(f"group_expiry must be more than 0 seconds, not {group_expiry!r}")
+    if max_deliveries < 1:
+        raise ValueError(f"max_deliveries must be at least 1, not {max_deliveries!r}")
+    if retry_delay < 0:
+        raise ValueError(f"retry_delay must not be less than 0 seconds, not {retry_delay!r}")
+    if durability not in DURABILITIES:
+        raise ValueError(f"durability must be one of {', '.join(DURABILITIES)}, not {durability!r}")
 
 
 def _last_line(error: BaseException) -> str:
