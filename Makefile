@@ -71,9 +71,10 @@ requirements: $(VENV)/ready ## pin again what development installs, at the newes
 	$(PY) -m pip install -qq uv
 	$(PIN) --all-extras requirements/dev.in -o requirements/dev.txt
 	$(PIN) --extra redis requirements/oldest.in -o requirements/oldest.txt --resolution lowest-direct
+	$(PIN) --extra redis requirements/arq.in -o requirements/arq.txt
 
 clean: ## remove everything that make made, the environment too
-	rm -rf $(VENV) .venv-oldest build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest .venv-arq build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment
