@@ -14,8 +14,8 @@ from redis import Redis
 
 from fast_channels.exceptions import ChannelFull, FastChannelsError, ServerUnreachable
 from fast_channels.layers.redis import RedisChannelLayer, held, memberships, wiring
-from fast_channels.layers.redis.checks import OLDEST_REDIS, OLDEST_VALKEY, complaints
 from fast_channels.layers.redis.keys import QueueKeys
+from fast_channels.layers.redis.rules import OLDEST_REDIS, OLDEST_VALKEY, complaints
 from fast_channels.layers.redis.topology import shard_of
 from fast_channels.testing.server import ServerProcess
 from tests.docs.pages import ROOT, Page

@@ -8,7 +8,7 @@ import asyncio
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hiredis import ReplyError
@@ -23,7 +23,7 @@ from fast_channels.layers.redis.certificates import explained
 from fast_channels.layers.redis.config import SentinelMaster, Server
 from fast_channels.layers.redis.connection import Connection, PushHandler
 
-__all__ = ["REPLICA", "Endpoint", "Shards", "is_replica", "shard_of"]
+__all__ = ["QUICK", "REPLICA", "Endpoint", "Shards", "is_replica", "sentinel_state", "shard_of"]
 
 ASK_AGAIN = 5.0
 """Seconds after which Sentinels are asked again who the master is, though a connection holds."""
@@ -101,6 +101,11 @@ class Endpoint:
         self._any_role = any_role
 
     @property
+    def where(self) -> Server | SentinelMaster:
+        """The server, or who knows it."""
+        return self._where
+
+    @property
     def label(self) -> str:
         """The server as logs and errors name it, without a password."""
         return self._where.label
@@ -120,6 +125,11 @@ class Endpoint:
         except Exception:
             self._first += 1  # a Sentinel that is behind names the old master: another one may know better
             raise
+
+    @property
+    def where(self) -> Server | SentinelMaster:
+        """The server, or who knows it."""
+        return self._where
 
     @property
     def asked_at(self) -> float:
@@ -178,23 +188,30 @@ class Endpoint:
         try:
             greeting, *_ = await asyncio.gather(*await _log_in(server, connection))
         except ReplyError as error:
-            answer, _, _ = str(error).partition(", with args")  # of a command that it does not know: the password
-            raise ServerRefused(self.label, answer) from None
+            raise refusal(self.label, error) from None
         if is_replica(greeting) and not self._any_role:
             raise ServerRefused(self.label, REPLICA)
 
 
 async def _ask(node: tuple[str, int], name: str, options: dict[str, Any]) -> tuple[str, int]:
     """The address of the master `name` that one Sentinel gives."""
-    sentinel = Sentinel([node], sentinel_kwargs=options)  # type: ignore[no-untyped-call]
-    client: Any = sentinel.sentinels[0]
-    try:
-        state = (await client.sentinel_masters()).get(name)
-    finally:
-        await client.aclose()
-    if not state or not sentinel.check_master_state(state, name):
+    state = await sentinel_state(node, name, options)
+    if not state or not state["is_master"] or state["is_sdown"] or state["is_odown"]:
         raise ConnectionError(f"it knows no master {name!r} that is up")
     return state["ip"], state["port"]
+
+
+async def sentinel_state(node: tuple[str, int], name: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What one Sentinel knows of the master `name`; nothing if it knows none of that name.
+
+    Raises:
+        RedisError, OSError: it does not answer.
+    """
+    client: Any = Sentinel([node], sentinel_kwargs=dict(options)).sentinels[0]  # type: ignore[no-untyped-call]
+    try:
+        return (await client.sentinel_masters()).get(name) or {}
+    finally:
+        await client.aclose()
 
 
 async def _open(server: Server, on_push: PushHandler, on_writable: Callable[[], None]) -> Connection:
@@ -218,20 +235,40 @@ async def _open(server: Server, on_push: PushHandler, on_writable: Callable[[], 
 
 async def _log_in(server: Server, connection: Connection) -> "list[asyncio.Future[Any]]":
     """Send the greeting. In a frame that is gone when it is refused: tools that report errors show local variables."""
-    commands = [_hello(*await _credentials(server), server.template.client_name or "fast-channels")]
+    return [connection.execute(*command) for command in greeting(server, *await _credentials(server))]
+
+
+def greeting(server: Server, username: str, password: str | None) -> list[tuple[str, ...]]:
+    """The commands with which a connection begins: HELLO, then the database."""
+    commands = [_hello(username, password, server.template.client_name or "fast-channels")]
     if server.template.db:
         commands.append(("SELECT", str(server.template.db)))
-    return [connection.execute(*command) for command in commands]
+    return commands
+
+
+def refusal(label: str, error: ReplyError) -> ServerRefused:
+    """What to say of a greeting that was refused."""
+    answer, _, _ = str(error).partition(", with args")  # of a command that it does not know: the password
+    return ServerRefused(label, answer)
 
 
 async def _credentials(server: Server) -> tuple[str, str | None]:
+    provider: Any = server.template.credential_provider
+    ask = getattr(provider, "get_credentials_async", None)  # redis-py 5.1 asks the other one
+    return _pair(await ask()) if ask is not None else credentials_of(server)
+
+
+def credentials_of(server: Server) -> tuple[str, str | None]:
+    """User and password; who provides them may block."""
     template: Any = server.template
     provider = template.credential_provider
     if provider is not None:
-        ask = getattr(provider, "get_credentials_async", None)  # redis-py 5.1 asks the other one
-        credentials = await ask() if ask is not None else provider.get_credentials()
-        return ("default", credentials[0]) if len(credentials) == 1 else (credentials[0], credentials[1])
+        return _pair(provider.get_credentials())
     return template.username or "default", template.password
+
+
+def _pair(credentials: Sequence[str]) -> tuple[str, str | None]:
+    return ("default", credentials[0]) if len(credentials) == 1 else (credentials[0], credentials[1])
 
 
 def _hello(username: str, password: str | None, name: str) -> tuple[str, ...]:
