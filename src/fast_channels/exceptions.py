@@ -8,6 +8,7 @@ Exception
 │   ├── InvalidMessageError         (TypeError) a message that is no dict, or that cannot be encoded
 │   ├── MessageTooLarge             a message over the size limit
 │   ├── ChannelFull                 a direct send to a channel that holds `capacity` messages
+│   ├── NotAllSent                  `send_many()` sent some of its messages, and others not
 │   ├── MailboxOverflow             a receiver that fell behind under the policy "close"
 │   ├── ChannelReleased             the channel was released while `receive()` waited
 │   │   └── ChannelLayerClosed      the layer was closed meanwhile, and all its channels with it
@@ -25,8 +26,9 @@ The last three are signals, not errors: `except FastChannelsError` never swallow
 """
 
 import ssl
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
 
 __all__ = [
     "AcceptConnection",
@@ -41,6 +43,8 @@ __all__ = [
     "InvalidNameError",
     "MailboxOverflow",
     "MessageTooLarge",
+    "NotAllSent",
+    "NotSent",
     "OutcomeUnknown",
     "ServerRefused",
     "ServerUnreachable",
@@ -102,6 +106,31 @@ class ChannelFull(FastChannelsError):
         self.channel = channel
         self.capacity = capacity
         super().__init__(message or f"channel {channel!r} is full: {capacity} messages wait for its receiver")
+
+
+class NotSent(NamedTuple):
+    """A message of `send_many()` that was not sent, or of which it is not known."""
+
+    index: int
+    """Its place among the messages, from 0."""
+    channel: str
+    error: Exception
+    """What `send` would have raised for it: `ChannelFull`, `ServerUnreachable`, `OutcomeUnknown`, …."""
+
+
+class NotAllSent(FastChannelsError):
+    """Some messages of a `send_many()` were not sent; all the others were.
+
+    `failures` are those that were not, in their order; `sent` is how many were.
+    """
+
+    def __init__(self, failures: Sequence[NotSent], sent: int) -> None:
+        self.failures = tuple(failures)
+        self.sent = sent
+        count = len(self.failures)
+        first = "; ".join(f"number {index} to {channel}: {error}" for index, channel, error in islice(failures, 3))
+        more = f"; and {count - 3} more" if count > 3 else ""
+        super().__init__(f"{count} of {count + sent} messages were not sent: {first}{more}")
 
 
 class MailboxOverflow(FastChannelsError):

@@ -3,15 +3,17 @@
 import copy
 import fnmatch
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
 
 from fast_channels import names
-from fast_channels.exceptions import InvalidMessageError, InvalidNameError
+from fast_channels.exceptions import InvalidMessageError, InvalidNameError, MessageTooLarge, NotAllSent, NotSent
 from fast_channels.layers.reader import ChannelReader, PumpedReader
+from fast_channels.layers.sending import check_expiry, numbered_pairs
+from fast_channels.serializers import MsgPackSerializer
 from fast_channels.type_defs import ChannelCapacityDict, CompiledChannelCapacities
 
 __all__ = ["BaseChannelLayer", "LayerStatistics"]
@@ -94,8 +96,13 @@ class BaseChannelLayer:
 
     # Sending and receiving
 
-    async def send(self, channel: str, message: dict[str, Any]) -> None:
+    async def send(self, channel: str, message: dict[str, Any], *, expiry: float | None = None) -> None:
         """Send `message` to one receiver of `channel` (pub/sub: to every process that receives there).
+
+        Args:
+            channel: its name, plain or specific.
+            message: what its receiver gets.
+            expiry: seconds for which this message is kept, instead of the layer's (no effect on pub/sub).
 
         Raises:
             ChannelFull: the channel holds `capacity` messages (not on pub/sub).
@@ -103,6 +110,41 @@ class BaseChannelLayer:
             OutcomeUnknown: the connection broke between the sending and the answer.
         """
         raise NotImplementedError
+
+    async def send_many(self, messages: Iterable[tuple[str, dict[str, Any]]], *, expiry: float | None = None) -> None:
+        """Send each message to its channel, in their order, without waiting for one before the next is sent.
+
+        All are checked and encoded before the first is sent: bad input raises what `send` raises, and nothing is sent.
+        This default, for any layer, sends one after the other.
+
+        Args:
+            messages: pairs of a channel and a message.
+            expiry: seconds for which these messages are kept, instead of the layer's (no effect on pub/sub).
+
+        Raises:
+            NotAllSent: some were not sent, for the reasons that it names; the others were.
+        """
+        check_expiry(expiry)
+        checked = [(channel, self._checked(channel, message)) for _, channel, message in numbered_pairs(messages)]
+        options = (
+            {} if expiry is None else {"expiry": expiry}
+        )  # a layer that was written before there were any has none
+        failures = []
+        for index, (channel, message) in enumerate(checked):
+            try:
+                await self.send(channel, message, **options)
+            except Exception as error:
+                failures.append(NotSent(index, channel, error))
+        raise_unless_all_sent(failures, len(checked))
+
+    def _checked(self, channel: str, message: dict[str, Any]) -> dict[str, Any]:
+        """`message`, if `send` would take it; for the default of `send_many()`."""
+        names.check_channel_name(channel)
+        require_dict(message)
+        size = len(_trial.serialize(message))
+        if size > self.max_message_size:
+            raise MessageTooLarge(size=size, limit=self.max_message_size)
+        return message
 
     async def receive(self, channel: str) -> dict[str, Any]:
         """The next message of `channel`, as soon as there is one. Several may wait on a channel: each message goes to
@@ -139,9 +181,26 @@ class BaseChannelLayer:
         """Take `channel` out of `group`. Idempotent."""
         raise NotImplementedError
 
-    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+    async def group_send(
+        self,
+        group: str | Sequence[str],
+        message: dict[str, Any],
+        *,
+        exclude: Collection[str] = (),
+        expiry: float | None = None,
+    ) -> None:
         """Send `message` to every member of `group`. A member that is full loses this message alone, counted and
         logged.
+
+        Args:
+            group: one group or several; a channel that is a member of more than one of them gets the message once.
+            message: what each member gets.
+            exclude: channels that do not get it.
+            expiry: seconds for which this message is kept, instead of the layer's (no effect on pub/sub).
+
+        Raises:
+            ServerUnreachable: no server for `send_timeout` seconds; members whose server is there have the message.
+            OutcomeUnknown: the connection broke between the sending and the answer.
         """
         raise NotImplementedError
 
@@ -244,6 +303,15 @@ class BaseChannelLayer:
         """Raise `InvalidNameError` unless `name` is a group's."""
         names.check_group_name(name)
         return True
+
+
+_trial = MsgPackSerializer()
+
+
+def raise_unless_all_sent(failures: Sequence[NotSent], count: int) -> None:
+    """Raise `NotAllSent` if there are failures among `count` messages."""
+    if failures:
+        raise NotAllSent(failures, count - len(failures)) from failures[0].error
 
 
 def require_dict(message: object) -> None:

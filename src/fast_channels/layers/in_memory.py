@@ -6,16 +6,17 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import uuid4
 
 from fast_channels import names
-from fast_channels.exceptions import ChannelFull, ForeignChannelError, MessageTooLarge
-from fast_channels.layers.base import BaseChannelLayer, LayerStatistics, require_dict
+from fast_channels.exceptions import ChannelFull, ForeignChannelError, MessageTooLarge, NotSent
+from fast_channels.layers.base import BaseChannelLayer, LayerStatistics, raise_unless_all_sent, require_dict
 from fast_channels.layers.local import LocalChannels, check_overflow_policy
 from fast_channels.layers.mailbox import SKIPPED, Counters, Mailbox
 from fast_channels.layers.reader import ChannelReader
+from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, numbered_pairs
 from fast_channels.serializers import MsgPackSerializer
 from fast_channels.type_defs import ChannelCapacityDict, OverflowPolicy
 
@@ -82,13 +83,28 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     # Sending and receiving
 
-    async def send(self, channel: str, message: dict[str, Any]) -> None:
-        mailbox = self._local.mailboxes.get(channel) if isinstance(channel, str) else None
-        if mailbox is None:
+    async def send(self, channel: str, message: dict[str, Any], *, expiry: float | None = None) -> None:
+        if not isinstance(channel, str) or channel not in self._local.mailboxes:
             names.check_channel_name(channel)
-        entry = self._entry(message)
+        self._put(channel, self._entry(message, expiry))
+
+    async def send_many(self, messages: Iterable[tuple[str, dict[str, Any]]], *, expiry: float | None = None) -> None:
+        entries = []
+        for _, channel, message in numbered_pairs(messages):
+            names.check_channel_name(channel)
+            entries.append((channel, self._entry(message, expiry)))
+        failures = []
+        for index, (channel, entry) in enumerate(entries):
+            try:
+                self._put(channel, entry)
+            except ChannelFull as error:
+                failures.append(NotSent(index, channel, error))
+        raise_unless_all_sent(failures, len(entries))
+
+    def _put(self, channel: str, entry: Entry) -> None:
         with self._lock:
-            if mailbox is None or not self._is_here(mailbox):
+            mailbox = self._local.mailboxes.get(channel)
+            if mailbox is None:
                 if names.is_specific(channel):
                     self._counters.drop("channel_gone")
                     return
@@ -148,11 +164,18 @@ class InMemoryChannelLayer(BaseChannelLayer):
         with self._lock:
             self._local.leave(group, channel)
 
-    async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        names.check_group_name(group)
-        entry = self._entry(message)
+    async def group_send(
+        self,
+        group: str | Sequence[str],
+        message: dict[str, Any],
+        *,
+        exclude: Collection[str] = (),
+        expiry: float | None = None,
+    ) -> None:
+        groups, excluded = groups_of(group), excluded_channels(exclude)
+        entry = self._entry(message, expiry)
         with self._lock:
-            self._local.deliver_group(group, entry)
+            self._local.deliver_groups(groups, entry, excluded)
             self._counters.group_sent += 1
 
     # Life
@@ -219,12 +242,14 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     # Entries
 
-    def _entry(self, message: dict[str, Any]) -> Entry:
+    def _entry(self, message: dict[str, Any], expiry: float | None) -> Entry:
+        if expiry is not None:
+            check_expiry(expiry)
         require_dict(message)
         payload = self._serializer.serialize(message)
         if len(payload) > self.max_message_size:
             raise MessageTooLarge(size=len(payload), limit=self.max_message_size)
-        return time.monotonic() + self.expiry, payload
+        return time.monotonic() + (self.expiry if expiry is None else expiry), payload
 
     def _decode(self, entry: Entry) -> Any:
         expires, payload = entry

@@ -5,7 +5,7 @@ Every layer ends here: what arrives for a channel or a group is handed to `deliv
 
 import logging
 from asyncio import _get_running_loop
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from fast_channels.exceptions import ChannelLayerClosed, ChannelReleased
@@ -185,13 +185,17 @@ class LocalChannels:
             logger.info("channel %s over capacity: %s", channel, mailbox.policy)
         return False
 
-    def deliver_group(self, name: str, entry: Any) -> None:
-        """Queue `entry` for every member of the group. Who is full is counted, and logged when that begins."""
+    def deliver_group(self, name: str, entry: Any, skipped: Collection[str] = ()) -> None:
+        """Queue `entry` for every member of the group but those in `skipped`. Who is full is counted, and logged when
+        that begins.
+        """
         group = self.groups.get(name)
         if group is None:
             return
         full = 0
-        mailboxes = group.mailboxes
+        mailboxes: Sequence[Mailbox] = group.mailboxes
+        if skipped:
+            mailboxes = [mailbox for mailbox in mailboxes if mailbox.channel not in skipped]
         here = _get_running_loop()
         for mailbox in mailboxes:
             if not mailbox.put(entry, here):
@@ -200,7 +204,20 @@ class LocalChannels:
             group.full = True
             logger.info("%d of %d channels over capacity in group %s", full, len(mailboxes), name)
         elif group.full and not full:
-            group.full = not all(mailbox.has_drained() for mailbox in mailboxes)
+            group.full = not all(mailbox.has_drained() for mailbox in group.mailboxes)
+
+    def deliver_groups(self, names: Sequence[str], entry: Any, excluded: frozenset[str]) -> None:
+        """Queue `entry` once for every member of any of the groups but those in `excluded`."""
+        skipped = excluded
+        for name in names:
+            self.deliver_group(name, entry, skipped)
+            if name is not names[-1]:
+                skipped = skipped.union(self.members(name))
+
+    def members(self, name: str) -> Collection[str]:
+        """The channels that are members of a group here."""
+        group = self.groups.get(name)
+        return group.members if group is not None else ()
 
     def queued(self) -> Iterator[tuple[str, int]]:
         """Each channel in which messages wait, with how many."""
