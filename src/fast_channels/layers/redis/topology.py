@@ -127,11 +127,6 @@ class Endpoint:
             raise
 
     @property
-    def where(self) -> Server | SentinelMaster:
-        """The server, or who knows it."""
-        return self._where
-
-    @property
     def asked_at(self) -> float:
         """When the Sentinels were asked last, on the monotonic clock; infinite where there are none."""
         return float("inf") if isinstance(self._where, Server) else self._asked_at
