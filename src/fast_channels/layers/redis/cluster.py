@@ -2,8 +2,9 @@
 
 import asyncio
 import random
+import ssl
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from hiredis import ReplyError
@@ -15,7 +16,7 @@ from fast_channels.layers.redis.connection import Connection, PushHandler
 from fast_channels.layers.redis.link import forget
 from fast_channels.layers.redis.topology import Endpoint
 
-__all__ = ["Cluster", "Node", "SlotEndpoint", "read_map", "redirection"]
+__all__ = ["FRESH", "Cluster", "Node", "SlotEndpoint", "no_map", "read_map", "redirection"]
 
 SLOTS: Final = 16384
 
@@ -77,6 +78,11 @@ class Cluster:
         """The master of a slot; None before it is known."""
         return self._slots[slot]
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether what is known was learned a moment ago."""
+        return time.monotonic() - self._learned_at < FRESH
+
     def endpoint(self, node: Node) -> Endpoint:
         """How to connect to a node."""
         return Endpoint(self._options.at(*node))
@@ -94,9 +100,9 @@ class Cluster:
         """Ask the nodes who has what, unless that was done a moment ago.
 
         Raises:
-            ConnectionError: none answers.
+            OSError: none answers; with the reason of each.
         """
-        if time.monotonic() - self._learned_at < FRESH:
+        if self.is_fresh:
             return
         loop = asyncio.get_running_loop()
         task = self._learning.get(loop)
@@ -113,25 +119,38 @@ class Cluster:
                 self._learning.pop(loop, None)
 
     async def _learn(self) -> None:
-        nodes = list(dict.fromkeys([*self._seeds, *self.nodes, *self._others]))
-        some = random.sample(nodes, min(ASKED_AT_ONCE, len(nodes)))  # all of some may be dead: others the next time
-        asking = {asyncio.ensure_future(self._ask(node)) for node in some}
-        reasons: list[str] = []
+        some = self.some_nodes()
+        asked = {asyncio.ensure_future(self._ask(node)): node for node in some}
+        asking = set(asked)
+        failed: dict[Node, BaseException] = {}
         try:
             while asking:
                 done, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
                 for answer in done:
                     error = answer.exception()
                     if error is None:
-                        self._take_in(*answer.result())
+                        self.take_in(*answer.result())
                         return
-                    reasons.append(str(error) or type(error).__name__)
+                    failed[asked[answer]] = error
         finally:
             for task in asking:
                 task.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
         await asyncio.sleep(FRESH)
-        raise ConnectionError(f"no node of the {self.label} says who has which slot ({'; '.join(reasons)})")
+        raise self.nobody_says(failed)
+
+    def some_nodes(self) -> list[Node]:
+        """Whom to ask who has what. All of them may be dead: others the next time."""
+        nodes = list(dict.fromkeys([*self._seeds, *self.nodes, *self._others]))
+        return random.sample(nodes, min(ASKED_AT_ONCE, len(nodes)))
+
+    def nobody_says(self, failed: Mapping[Node, BaseException]) -> OSError:
+        """What to say if all that were asked failed."""
+        reasons = (f"{host}:{port}: {str(error) or type(error).__name__}" for (host, port), error in failed.items())
+        text = f"no node of the {self.label} says who has which slot ({'; '.join(reasons)})"
+        if all(isinstance(error, ssl.SSLError) for error in failed.values()):
+            return ssl.SSLError(1, text)  # they run
+        return ConnectionError(text)
 
     async def _ask(self, node: Node) -> tuple[list[Range], list[Node]]:
         """The ranges of slots, as `node` sees them, and the replicas."""
@@ -141,13 +160,13 @@ class Cluster:
             async with asyncio.timeout(2):
                 answer = await connection.execute(b"CLUSTER", b"SLOTS")
         except ReplyError as error:
-            hint = "; without cluster=True it will do" if "cluster support disabled" in str(error) else ""
-            raise ServerRefused(endpoint.label, f"{error}{hint}") from None
+            raise no_map(endpoint.label, error) from None
         finally:
             connection.close(ConnectionError("the map is read"))
         return read_map(answer, node)
 
-    def _take_in(self, ranges: Iterable[Range], replicas: Iterable[Node]) -> None:
+    def take_in(self, ranges: Iterable[Range], replicas: Iterable[Node]) -> None:
+        """Know better: what `read_map` read."""
         slots: list[Node | None] = [None] * SLOTS
         for first, last, node in ranges:
             slots[first : last + 1] = [node] * (last + 1 - first)
@@ -201,6 +220,12 @@ def _node(description: Sequence[Any], asked: Node) -> Node:
     """Host and port of CLUSTER SLOTS; a node that knows no name of itself is the one that was asked."""
     host, port = description[0], description[1]
     return (host.decode() if host not in (None, b"", b"?") else asked[0]), int(port)
+
+
+def no_map(label: str, error: ReplyError) -> ServerRefused:
+    """What to say of a server that will not say who has what."""
+    hint = "; without cluster=True it will do" if "cluster support disabled" in str(error) else ""
+    return ServerRefused(label, f"{error}{hint}")
 
 
 def redirection(answer: str, asked: Node) -> Node:

@@ -14,7 +14,7 @@ from fast_channels.layers.redis.connection import Connection, packed
 from fast_channels.layers.redis.keys import QueueKeys
 from fast_channels.layers.redis.link import Commands, Link, LinkEvents, Patience
 
-__all__ = ["DURABILITIES", "Durability"]
+__all__ = ["DURABILITIES", "MARK_KEPT", "TOO_LATE", "Durability", "not_confirmed"]
 
 DURABILITIES: Final = ("server", "replicated")
 """When a send returns: its server has the message; a replica has it as well."""
@@ -24,6 +24,8 @@ SLICE: Final = 1000
 
 MARK_KEPT: Final = 60_000
 """Milliseconds for which the server keeps what was written to be waited for."""
+
+TOO_LATE: Final = "no replica answered in time"
 
 RUN_ID: Final = re.compile(r"run_id:(\w+)")
 
@@ -66,11 +68,7 @@ class Durability:
             witness = self._witness(await self._identity(connection), key)
             await witness.confirm(self._keys.confirmed(key))
         except _NotConfirmed as error:
-            text = (
-                f"{link.label} accepted the message, but no replica confirmed it ({error}):"
-                " it is stored there, and lost if that server fails before a replica has it"
-            )
-            raise OutcomeUnknown(link.label, error, message=text) from None
+            raise not_confirmed(link.label, str(error)) from None
 
     async def _identity(self, connection: Connection | None) -> str:
         """The run id of the server at the other end, of which there was an answer just now."""
@@ -106,6 +104,15 @@ class Durability:
         self._witnesses.clear()
 
 
+def not_confirmed(label: str, reason: str) -> OutcomeUnknown:
+    """What to say of a message that no replica confirmed."""
+    text = (
+        f"{label} accepted the message, but no replica confirmed it ({reason}):"
+        " it is stored there, and lost if that server fails before a replica has it"
+    )
+    return OutcomeUnknown(label, reason, message=text)
+
+
 class _NotConfirmed(Exception):
     """Why."""
 
@@ -129,7 +136,7 @@ class _Witness(LinkEvents):
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Waiting] = deque()
         self._work: asyncio.Task[None] | None = None
-        self._reason = "no replica answered in time"
+        self._reason = TOO_LATE
 
     def __repr__(self) -> str:
         return f"<{len(self._waiting)} wait at {self.link.label}>"

@@ -22,7 +22,7 @@ from fast_channels.layers.redis.servers import ServerEvents
 from fast_channels.layers.redis.subscriptions import Gap, Route
 from fast_channels.serializers import MsgPackSerializer
 
-__all__ = ["Inbox", "Wiring"]
+__all__ = ["Inbox", "Spot", "Wiring", "spot_of", "spot_of_group"]
 
 logger = logging.getLogger("fast_channels.redis")
 
@@ -61,6 +61,40 @@ class Outlet(NamedTuple):
         return self.link.call(self.command, self.address, self.head + payload)
 
 
+class Spot(NamedTuple):
+    """Where the messages of a channel or a group are published."""
+
+    address: bytes
+    context: bytes
+    """What a message is encrypted for: a receiver elsewhere cannot read it."""
+    head: bytes = b""
+    """What precedes the payload: the channel, at an address that channels share."""
+
+
+def spot_of(addresses: Addresses, channel: str) -> Spot:
+    """Where messages for `channel` are published.
+
+    Raises:
+        InvalidNameError: that is no channel's name.
+    """
+    names.check_channel_name(channel)
+    if names.is_specific(channel):
+        return Spot(addresses.inbox(names.client_of(channel)), channel.encode(), pack_direct(channel, b""))
+    address = addresses.shared(channel)
+    return Spot(address, address)
+
+
+def spot_of_group(addresses: Addresses, group: str) -> Spot:
+    """Where messages for `group` are published.
+
+    Raises:
+        InvalidNameError: that is no group's name.
+    """
+    names.check_group_name(group)
+    address = addresses.group(group)
+    return Spot(address, address)
+
+
 class Inbox:
     """The channels of one event loop, over one subscription for all its specific channels.
 
@@ -97,13 +131,7 @@ class Inbox:
         """
         outlet = self._outlets.get(channel) if isinstance(channel, str) else None
         if outlet is None:
-            names.check_channel_name(channel)
-            if names.is_specific(channel):
-                address = self._wiring.addresses.inbox(names.client_of(channel))
-                outlet = self._outlet_at(address, channel.encode(), pack_direct(channel, b""))
-            else:
-                address = self._wiring.addresses.shared(channel)
-                outlet = self._outlet_at(address, address)
+            outlet = self._outlet_at(*spot_of(self._wiring.addresses, channel))
             _remember(self._outlets, channel, outlet)
         return outlet
 
@@ -115,9 +143,7 @@ class Inbox:
         """
         outlet = self._group_outlets.get(group) if isinstance(group, str) else None
         if outlet is None:
-            names.check_group_name(group)
-            address = self._wiring.addresses.group(group)
-            outlet = self._outlet_at(address, address)
+            outlet = self._outlet_at(*spot_of_group(self._wiring.addresses, group))
             _remember(self._group_outlets, group, outlet)
         return outlet
 

@@ -16,8 +16,9 @@ from fast_channels.layers.mailbox import is_worth_a_line
 from fast_channels.layers.reader import ChannelReader, PumpedReader
 from fast_channels.layers.redis.config import Hosts
 from fast_channels.layers.redis.connection import packed
+from fast_channels.layers.redis.destinations import read_member
 from fast_channels.layers.redis.durability import DURABILITIES
-from fast_channels.layers.redis.foreign import is_plain, shown
+from fast_channels.layers.redis.foreign import shown
 from fast_channels.layers.redis.graveyard import Graveyard
 from fast_channels.layers.redis.hub import Hub
 from fast_channels.layers.redis.keys import QueueKeys
@@ -282,15 +283,12 @@ class RedisChannelLayer(RedisLayer[Hub]):
         self, hub: Hub, outlet: GroupOutlet, member: bytes, message: dict[str, Any], payload: bytes
     ) -> "asyncio.Future[str] | None":
         """None: that is no member."""
-        kind, _, name = shown(member).partition(":")
-        if kind == "i":
-            client, _, epoch = name.partition(":")
-            if not (is_plain(client) and epoch.isdigit()):
-                return None
-            return hub.ways.to_inbox(client).post(("", epoch, outlet.head, payload), len(payload))
-        if kind != "c" or not is_plain(name):
+        who = read_member(member)
+        if who is None:
             return None
-        way = hub.ways.outlet(name)
+        if who.client:
+            return hub.ways.to_inbox(who.client).post(("", who.epoch, outlet.head, payload), len(payload))
+        way = hub.ways.outlet(who.channel)
         if self._encrypted:
             payload = self._encode(message, way.context)  # whoever receives there knows the channel alone
         return way.outbox.post((*way.before, payload), len(payload))

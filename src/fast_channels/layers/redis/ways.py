@@ -1,17 +1,22 @@
 """From the name of a channel or a group to where its messages go."""
 
 import itertools
-from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from fast_channels import names
 from fast_channels.layers.redis.cluster_servers import AnyServers
+from fast_channels.layers.redis.destinations import (
+    Destination,
+    before_payload,
+    destination_of,
+    inbox_destination,
+    read_answer,
+)
 from fast_channels.layers.redis.durability import Durability
 from fast_channels.layers.redis.link import Commands
 from fast_channels.layers.redis.mailroom import pack_head
-from fast_channels.layers.redis.outbox import ANSWER_KEPT, Argument, Outbox, ReplicatedOutbox
-from fast_channels.layers.redis.scripts import APPEND, PUSH, Script
-from fast_channels.layers.redis.wiring import INBOX_BOUND, QueueWiring
+from fast_channels.layers.redis.outbox import Argument, Outbox, ReplicatedOutbox
+from fast_channels.layers.redis.wiring import QueueWiring
 
 __all__ = ["GroupOutlet", "Outlet", "Ways"]
 
@@ -58,7 +63,6 @@ class Ways:
         self._outlets: dict[str, Outlet] = {}
         self._group_outlets: dict[str, GroupOutlet] = {}
         self._numbers = itertools.count(1)
-        self._kept = max(ANSWER_KEPT, round(3000 * wiring.patience.send))  # longer than anybody tries again
 
     def __repr__(self) -> str:
         return f"<Ways of {self._client}: {len(self._outboxes)} outboxes>"
@@ -76,11 +80,8 @@ class Ways:
         names.check_channel_name(channel)
         wiring = self._wiring
         capacity, context = wiring.get_capacity(channel), wiring.keys.channel_context(channel)
-        if names.is_specific(channel):
-            before: tuple[Argument, ...] = (capacity, channel, pack_head("d", wiring.expiry, channel))
-            outlet = Outlet(self.to_inbox(names.client_of(channel)), before, context, capacity)
-        else:
-            outlet = Outlet(self._to_shared(channel), (capacity, wiring.expiry), context, capacity)
+        before = before_payload(channel, capacity, wiring.expiry)
+        outlet = Outlet(self._outbox_to(destination_of(wiring, channel)), before, context, capacity)
         if len(self._outlets) >= OUTLETS:
             self._outlets.clear()
         self._outlets[channel] = outlet
@@ -104,49 +105,27 @@ class Ways:
 
     def to_inbox(self, client: str) -> Outbox:
         """The outbox to the inbox of a client."""
-        outbox = self._outboxes.get(f"i{client}")
-        if outbox is None:
-            keys = self._wiring.keys.inbox(client)
-            answered = self._wiring.keys.answered(keys.meta, self._client)
-            outbox = self._new_outbox(f"i{client}", APPEND, (*keys[:4], answered), (INBOX_BOUND, self._kept))
-        return outbox
+        return self._outboxes.get(f"i{client}") or self._outbox_to(inbox_destination(self._wiring, client))
 
-    def _to_shared(self, channel: str) -> Outbox:
-        outbox = self._outboxes.get(f"c{channel}")
-        if outbox is None:
-            keys = self._wiring.keys.shared(channel)
-            answered = self._wiring.keys.answered(keys.ready, self._client)
-            outbox = self._new_outbox(
-                f"c{channel}",
-                PUSH,
-                (keys.ready, keys.payloads, keys.states, keys.delayed, keys.marks, answered),
-                (self._kept, self._wiring.keys.wake(channel)),
-                self._without_expired,
-            )
-        return outbox
-
-    def _new_outbox(
-        self,
-        name: str,
-        script: Script,
-        keys: Sequence[bytes],
-        before: Sequence[Argument],
-        results: Callable[[bytes], str] = bytes.decode,
-    ) -> Outbox:
+    def _outbox_to(self, destination: Destination) -> Outbox:
+        outbox = self._outboxes.get(destination.name)
+        if outbox is not None:
+            return outbox
         if len(self._outboxes) >= OUTLETS:
             self._outboxes = {name: outbox for name, outbox in self._outboxes.items() if not outbox.idle}
             self._outlets.clear()
-        link = self._servers.link_to(keys[0])
-        what = (link, self._wiring.patience, script, keys, before, self._numbers, results)
-        outbox = self._outboxes[name] = (
+        keys = destination.keys_for(self._wiring.keys, self._client)
+        link, patience = self._servers.link_to(keys[0]), self._wiring.patience
+        what = (link, patience, destination.script, keys, destination.arguments, self._numbers, self._without_expired)
+        outbox = self._outboxes[destination.name] = (
             Outbox(*what) if self._durability is None else ReplicatedOutbox(self._durability, *what)
         )
         return outbox
 
     def _without_expired(self, answer: bytes) -> str:
-        expired, _, results = answer.decode().partition(":")
-        if expired != "0":
-            self._wiring.counters.drop("expired", int(expired))
+        expired, results = read_answer(answer)
+        if expired:
+            self._wiring.counters.drop("expired", expired)
         return results
 
     def clear(self) -> None:
