@@ -231,7 +231,7 @@ class SlotLink:
         self._expiry = None
         now = self._loop.time()
         overdue = sum(command.deadline <= now for command in self._held)
-        error = ServerUnreachable(self.label, self._patience.send, self._trouble or "its slot is nowhere served")
+        error = ServerUnreachable(self.label, self._patience.send, self.trouble or "its slot is nowhere served")
         for command in self._held[:overdue]:
             command.fail(error)
         del self._held[:overdue]

@@ -52,6 +52,7 @@ class ClusterSubscriptions:
         self._hops: Counter[bytes] = Counter()
         self._is_hopping = False
         self._follower: asyncio.Task[None] | None = None
+        self._trouble: BaseException | None = None  # why no node says who has what
         self._work: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -73,7 +74,7 @@ class ClusterSubscriptions:
                 await self._confirmed(address)
             self._in_force.add(address)
         except TimeoutError:
-            raise ServerUnreachable(self._cluster.label, self._patience.send, self._trouble_of(address)) from None
+            raise self._unreachable(address) from None
         except ServerRefused:
             self.unsubscribe(address)
             raise
@@ -110,9 +111,12 @@ class ClusterSubscriptions:
         self._in_force.discard(address)
         self._leave(address)
 
-    def _trouble_of(self, address: bytes) -> BaseException | str | None:
+    def _unreachable(self, address: bytes) -> ServerUnreachable:
         node = self._where.get(address)
-        return self._nodes[node].link.trouble if node in self._nodes else "nobody has its slot"
+        if node in self._nodes:
+            link = self._nodes[node].link
+            return ServerUnreachable(link.label, self._patience.send, link.trouble)
+        return ServerUnreachable(self._cluster.label, self._patience.send, self._trouble or "nobody has its slot")
 
     # Where it is
 
@@ -185,8 +189,10 @@ class ClusterSubscriptions:
             try:
                 await self._cluster.learn()
             except (FastChannelsError, OSError) as error:
+                self._trouble = error
                 logger.debug("%s", error)
             else:
+                self._trouble = None
                 self._go_along(tuple(self._wanted))
                 self._close_unused()
             await asyncio.sleep(LOOK_AGAIN if looks < PATIENT_AFTER else LOOK_LATER)
