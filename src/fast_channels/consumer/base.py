@@ -8,6 +8,7 @@ from typing import Any, ClassVar, cast
 from fast_channels.consumer.application import ConsumerApplication
 from fast_channels.consumer.channel import layer_of_worker, open_channel
 from fast_channels.consumer.connection import Connection
+from fast_channels.consumer.draining import lobby
 from fast_channels.consumer.finishing import finish
 from fast_channels.consumer.handlers import get_handler_name, handler_table, reserved_names
 from fast_channels.consumer.sending import ClientGone, ClientSend
@@ -77,7 +78,7 @@ class AsyncConsumer:
     async def __call__(
         self, scope: ChannelScope, receive: ASGIReceiveCallable, send: Callable[[Any], Awaitable[None]]
     ) -> None:
-        """Serve one connection.
+        """Serve one connection; while this process is draining, refuse it. See `fast_channels.lifecycle.drain`.
 
         Raises:
             InvalidChannelLayerError: `channel_layer_alias` is not registered. Nothing was sent.
@@ -87,22 +88,30 @@ class AsyncConsumer:
         self._fc_kind.check_scope(scope, self)
         self.scope = scope
         self.base_send = ClientSend(send)
+        here = lobby()
+        if here.is_draining and await self._fc_kind.refuse(scope, receive, self.base_send):
+            return
         reader = None
         layer = self.channel_layer_alias if self.channel_layer_alias is not None else layer_of_worker(scope)
         if layer is not None:
             self.channel_layer, self.channel_name, reader = await open_channel(layer)
         connection = self._fc_connection = self._fc_kind(self, reader)
+        here.add(connection)
         try:
             # in a task of its own: each waking of this one goes down through every layer of the server's middleware
-            await asyncio.get_running_loop().create_task(connection.run(receive))
+            connection.task = asyncio.get_running_loop().create_task(connection.run(receive))
+            await connection.task
         except GeneratorExit:  # the loop is gone, nothing can be awaited
             raise
         except BaseException as error:
-            await finish(connection, error)
-            raise
+            was_cut = connection.was_cut(error)
+            await finish(connection, None if was_cut else error)
+            if not was_cut:
+                raise
         else:
             await finish(connection, None)
         finally:
+            here.discard(connection)
             self._fc_connection = None
 
     async def dispatch(self, message: ChannelMessage) -> None:

@@ -18,7 +18,7 @@ from fast_channels.consumer.pump import FramePump
 from fast_channels.consumer.sending import ClientGone
 from fast_channels.exceptions import StopConsumer
 from fast_channels.layers.reader import EMPTY, ChannelReader
-from fast_channels.type_defs import ASGIReceiveCallable, ChannelMessage, ChannelScope
+from fast_channels.type_defs import ASGIReceiveCallable, ASGISendCallable, ChannelMessage, ChannelScope
 
 if TYPE_CHECKING:
     from fast_channels.consumer.base import AsyncConsumer
@@ -59,9 +59,11 @@ class Connection:
         "close_code",
         "consumer",
         "events",
+        "is_cut",
         "left",
         "pump",
         "reader",
+        "task",
     )
 
     def __init__(self, consumer: "AsyncConsumer", reader: ChannelReader | None) -> None:
@@ -71,6 +73,8 @@ class Connection:
         self.events: ConcurrentEvents | None = None
         self.close_code: int | None = None
         self.left = reader is None
+        self.task: asyncio.Task[None] | None = None  # in which the consumer runs, or ends
+        self.is_cut = False
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
         self._disconnected = False
@@ -207,6 +211,26 @@ class Connection:
     async def survived(self, message: ChannelMessage) -> None:
         """`on_error()` has handled what the handler of `message` raised."""
 
+    @classmethod
+    async def refuse(cls, scope: ChannelScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> bool:
+        """Send the client away: this process is about to end. False if that cannot be said, and it is to be served."""
+        return False
+
+    async def restart(self) -> bool:
+        """Tell the client to come back, to another process. False if it is leaving, or cannot be told."""
+        return False
+
+    def cut(self) -> None:
+        """Cancel what the consumer does, whatever it is; a cut consumer ends as one that was closed."""
+        self.is_cut = True
+        if self.task is not None:
+            self.task.cancel()
+
+    def was_cut(self, error: BaseException) -> bool:
+        """Whether `error` is the cancellation by `cut()`, and not one of the server's task as well."""
+        server = asyncio.current_task()
+        return self.is_cut and isinstance(error, asyncio.CancelledError) and not (server and server.cancelling())
+
     # Leaving
 
     @property
@@ -266,6 +290,7 @@ class Connection:
 
     def forget(self) -> None:
         """Let go of what leads back here, so that the garbage collector has nothing to do for a connection."""
+        self.task = None
         if self.events is not None:
             self.events.forget()
             self.events = None

@@ -35,7 +35,7 @@ async def finish(connection: Connection, error: BaseException | None) -> None:
 
 
 async def _finish(connection: Connection, error: BaseException | None) -> None:
-    cleaning = asyncio.get_running_loop().create_task(_clean_up(connection, error))
+    cleaning = connection.task = asyncio.get_running_loop().create_task(_clean_up(connection, error))
     cancelled = isinstance(error, asyncio.CancelledError)
     if await _outlast_cancellation(cleaning, cancelled=cancelled) and not cancelled:
         raise asyncio.CancelledError

@@ -7,7 +7,15 @@ from fast_channels.consumer.base import AsyncConsumer
 from fast_channels.consumer.codes import NO_CODE
 from fast_channels.consumer.connection import Connection
 from fast_channels.exceptions import StopConsumer
-from fast_channels.type_defs import ChannelHeaders, ChannelMessage, HttpDisconnectEvent, HttpRequestEvent
+from fast_channels.type_defs import (
+    ASGIReceiveCallable,
+    ASGISendCallable,
+    ChannelHeaders,
+    ChannelMessage,
+    ChannelScope,
+    HttpDisconnectEvent,
+    HttpRequestEvent,
+)
 
 __all__ = ["AsyncHttpConsumer"]
 
@@ -21,6 +29,12 @@ class HttpConnection(Connection):
 
     __slots__ = ()
 
+    @classmethod
+    async def refuse(cls, scope: ChannelScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> bool:
+        """Answer with 503."""
+        await send_plainly(send, 503, b"this process is about to end, ask again\n", (b"retry-after", b"1"))
+        return True
+
     async def call_disconnect(self, code: int) -> None:
         """HTTP has no close codes."""
         await self.consumer.disconnect()
@@ -28,6 +42,13 @@ class HttpConnection(Connection):
     async def survived(self, message: ChannelMessage) -> None:
         """A request whose `handle()` failed was answered by `on_error()`, or never will be."""
         raise StopConsumer
+
+
+async def send_plainly(send: ASGISendCallable, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    """Answer a request that no consumer has seen, and ask for the end of the connection."""
+    told = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": [*told, *headers]})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 class AsyncHttpConsumer(AsyncConsumer):

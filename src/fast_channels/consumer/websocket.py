@@ -1,13 +1,17 @@
 """Consumers of WebSocket connections."""
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 
 from fast_channels.consumer.base import AsyncConsumer
 from fast_channels.consumer.channel import release_channel
 from fast_channels.consumer.codes import FAILED, NO_CODE, NORMAL, SERVICE_RESTART, TRY_AGAIN_LATER
-from fast_channels.consumer.connection import Connection
+from fast_channels.consumer.connection import GOODBYE_SECONDS, Connection
+from fast_channels.consumer.pump import is_goodbye
+from fast_channels.consumer.sending import ClientGone, ClientSend
 from fast_channels.exceptions import (
     AcceptConnection,
     ChannelLayerClosed,
@@ -18,8 +22,11 @@ from fast_channels.exceptions import (
 )
 from fast_channels.layers.reader import ChannelReader
 from fast_channels.type_defs import (
+    ASGIReceiveCallable,
+    ASGISendCallable,
     ChannelHeaders,
     ChannelMessage,
+    ChannelScope,
     WebSocketConnectEvent,
     WebSocketDisconnectEvent,
     WebSocketReceiveEvent,
@@ -32,6 +39,9 @@ __all__ = ["AsyncJsonWebsocketConsumer", "AsyncWebsocketConsumer"]
 
 
 _MAY_COME_BACK = {MailboxOverflow: TRY_AGAIN_LATER, ChannelLayerClosed: SERVICE_RESTART}
+
+
+RESTARTING: Final = {"type": "websocket.close", "code": SERVICE_RESTART, "reason": "restarting, come back"}
 
 
 class WebsocketConnection(Connection):
@@ -54,6 +64,36 @@ class WebsocketConnection(Connection):
 
     async def call_disconnect(self, code: int) -> None:
         await self.consumer.disconnect(code)
+
+    @classmethod
+    async def refuse(cls, scope: ChannelScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> bool:
+        """Accept, and close with 1012: a browser tells a page of no other way to say that it may come back."""
+        await receive()
+        for event in (_accepting(scope), dict(RESTARTING)):
+            await send(event)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                while not is_goodbye(await receive()):
+                    pass
+        return True
+
+    async def restart(self) -> bool:
+        if self.close_code is not None or self.closed_by_client is not None:
+            return False
+        self.close_code = SERVICE_RESTART
+        sending, closing = self.consumer.base_send, dict(RESTARTING)
+        try:
+            if not self.accepted:
+                self.accepted = True
+                await sending(_accepting(self.consumer.scope))
+            if isinstance(sending, ClientSend):
+                sending.last = closing
+            await sending(closing)
+        except ClientGone:
+            return False
+        finally:
+            await self.leave()
+        return True
 
     async def survives_without_layer(self, error: Exception) -> bool:
         """Close the connection, if the client may come back: it goes on until the client has answered."""
@@ -262,6 +302,12 @@ class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
     async def encode_json(cls, content: Any) -> str:
         """`content` as JSON."""
         return json.dumps(content)
+
+
+def _accepting(scope: ChannelScope) -> ChannelMessage:
+    """Accepts whoever is told to come back; browsers refuse to be, if none of the subprotocols is for them."""
+    offered = scope.get("subprotocols") or [None]
+    return {"type": "websocket.accept", "subprotocol": offered[0], "headers": []}
 
 
 def _header_list(headers: ChannelHeaders | None) -> list[tuple[bytes, bytes]]:
