@@ -84,6 +84,18 @@ class TestPubSubOnAClusterOnUvloop(OnUvloop, TestPubSubOnACluster):
     pass
 
 
+class TestPubSubOnAClusterOfDebiansRedis(TestPubSub):
+    @pytest.fixture
+    def make_layer(self, debians_redis_cluster: ClusterOfServers) -> Callable[..., BaseChannelLayer]:
+        return partial(_pubsub, debians_redis_cluster.urls, f"test-{uuid4().hex[:12]}", cluster=True)
+
+
+class TestPubSubOnAClusterOfRedis8(TestPubSub):
+    @pytest.fixture
+    def make_layer(self, redis8_cluster: ClusterOfServers) -> Callable[..., BaseChannelLayer]:
+        return partial(_pubsub, redis8_cluster.urls, f"test-{uuid4().hex[:12]}", cluster=True)
+
+
 class TestPubSubOnRedis8(TestPubSub):
     @pytest.fixture
     def hosts(self, redis8_url: str) -> list[str]:
@@ -126,6 +138,18 @@ class TestQueueOnACluster(TestQueue):
 
 class TestQueueOnAClusterOnUvloop(OnUvloop, TestQueueOnACluster):
     pass
+
+
+class TestQueueOnAClusterOfDebiansRedis(TestQueue):
+    @pytest.fixture
+    def make_layer(self, debians_redis_cluster: ClusterOfServers) -> Callable[..., BaseChannelLayer]:
+        return partial(_queue, debians_redis_cluster.urls, f"test-{uuid4().hex[:12]}", cluster=True)
+
+
+class TestQueueOnAClusterOfRedis8(TestQueue):
+    @pytest.fixture
+    def make_layer(self, redis8_cluster: ClusterOfServers) -> Callable[..., BaseChannelLayer]:
+        return partial(_queue, redis8_cluster.urls, f"test-{uuid4().hex[:12]}", cluster=True)
 
 
 class TestQueueOnDebiansRedis(TestQueue):

@@ -150,7 +150,9 @@ SETUPS = {
     "sentinels": ("valkey9", "Sentinel"),
     "cluster": ("valkey9", "Cluster"),
     "redis8_url": ("redis8", "one server"),
+    "redis8_cluster": ("redis8", "Cluster"),
     "debians_redis_url": ("redis7", "one server"),
+    "debians_redis_cluster": ("redis7", "Cluster"),
 }
 """What is behind the fixtures that the classes of the contract ask for."""
 
@@ -179,6 +181,13 @@ def test_both_layers_are_held_to_the_contract_as_the_readme_says_and_nowhere_els
 def test_the_queue_is_held_to_its_faults_on_every_server() -> None:
     assert "faults" in {row.kind: row.held for row in rows()}["redis8"]
     assert "@pytest.fixture(params=KINDS)\ndef kind(" in (TESTS / "faults" / "queue" / "conftest.py").read_text()
+
+
+def test_a_node_of_a_cluster_dies_on_every_server() -> None:
+    assert "a Cluster's node" in {row.kind: row.held for row in rows()}["redis8"]
+    of_each = '@pytest.mark.parametrize("six", KINDS, indirect=True)'
+    for path in ("faults/test_cluster.py", "faults/queue/test_cluster.py"):
+        assert of_each in (TESTS / path).read_text()
 
 
 def test_certificates_are_tried_on_the_server_that_the_readme_says() -> None:

@@ -7,6 +7,7 @@ to anybody. What takes time is the servers' own caution: a master that starts se
 import hashlib
 import random
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +21,10 @@ from redis import Redis, RedisError
 from redis.crc import key_slot
 
 from fast_channels.testing.server import NO_SERVER, ServerProcess, ServerProcessError, find_server_binary
+from tests.support.servers import server_binary
 from tests.support.waiting import PATIENCE
 
-__all__ = ["SLOTS", "ClusterOfServers", "cluster", "slot_of"]
+__all__ = ["SLOTS", "ClusterOfServers", "cluster", "debians_redis_cluster", "redis8_cluster", "slot_of"]
 
 SLOTS: Final = 16384
 
@@ -56,13 +58,13 @@ class _Seat:
         name = hashlib.sha1(f"{self.port}".encode(), usedforsecurity=False).hexdigest()
         object.__setattr__(self, "id", name)
 
-    def line(self, *, myself: bool) -> str:
+    def line(self, *, myself: bool, with_shard: bool) -> str:
         role = "master" if self.master is None else "slave"
         flags = f"myself,{role}" if myself else role
         master = "-" if self.master is None else self.master.id
-        # Without its shard, a node of Valkey 9.1 fails an assertion when it passes on what is published.
-        shard = (self.master or self).id[::-1]
-        address = f"127.0.0.1:{self.port}@{self.bus},,tls-port=0,shard-id={shard}"
+        address = f"127.0.0.1:{self.port}@{self.bus}"
+        if with_shard:  # without it, a node of Valkey 9.1 fails an assertion when it passes on what is published
+            address += f",,tls-port=0,shard-id={(self.master or self).id[::-1]}"
         return f"{self.id} {address} {flags} {master} 0 0 {self.epoch} connected {self.slots}"
 
 
@@ -130,8 +132,9 @@ class ClusterOfServers:
     def _start(self) -> None:
         seats = self._seats()
         self.nodes = [self._node(seat) for seat in seats]
+        knows_shards = _knows_shards(self.nodes[0].binary)
         for node, own in zip(self.nodes, seats, strict=True):
-            lines = [seat.line(myself=seat is own) for seat in seats]
+            lines = [seat.line(myself=seat is own, with_shard=knows_shards) for seat in seats]
             lines.append(f"vars currentEpoch {self._masters} lastVoteEpoch 0")
             (node.folder / "nodes.conf").write_text("\n".join(lines) + "\n")
         with ThreadPoolExecutor(len(self.nodes)) as pool:
@@ -318,6 +321,12 @@ def wait_for(condition: Callable[[], object], what: str, timeout: float = PATIEN
         time.sleep(0.01)
 
 
+def _knows_shards(binary: str) -> bool:
+    """Whether a server reads the shard of a node in its file. Redis 7.0 takes it for the name of a host."""
+    version = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
+    return " v=7.0." not in version
+
+
 def _free_ports(count: int) -> list[int]:
     """Ports that nobody listens on, held together until all are found."""
     found: list[int] = []
@@ -341,4 +350,18 @@ def cluster() -> Iterator[ClusterOfServers]:
     if find_server_binary() is None:
         pytest.skip(NO_SERVER)
     with ClusterOfServers() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def redis8_cluster() -> Iterator[ClusterOfServers]:
+    """The same, of Redis 8.2."""
+    with ClusterOfServers(binary=server_binary("redis8")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def debians_redis_cluster() -> Iterator[ClusterOfServers]:
+    """The same, of Redis 7.0."""
+    with ClusterOfServers(binary=server_binary("redis7")) as cluster:
         yield cluster

@@ -18,11 +18,15 @@ from fast_channels.testing.server import ServerProcess
 from tests.faults.queue.ledger import Line
 from tests.faults.queue.scene import Scene, eventually
 from tests.support.clusters import QUICK, ClusterOfServers, slot_of
+from tests.support.servers import KINDS, server_binary
 
 KEYS = QueueKeys("asgi")
 GROUP = "room"
 BEFORE_THE_KILL = 0.1
 """Seconds: what was acknowledged so shortly before its node was killed, its replica may not have. All else it has."""
+
+WAITING = 20
+"""Messages that wait while all nodes are restarted."""
 
 
 class OnACluster(Scene):
@@ -33,8 +37,16 @@ class OnACluster(Scene):
 
 
 @pytest.fixture
-def six() -> Iterator[ClusterOfServers]:
-    with ClusterOfServers(3, 1, node_timeout=QUICK, config={"appendonly": "yes"}) as cluster:
+def six(request: pytest.FixtureRequest) -> Iterator[ClusterOfServers]:
+    """Of Valkey 9, unless a test says otherwise."""
+    binary = server_binary(getattr(request, "param", "valkey9"))
+    with ClusterOfServers(3, 1, node_timeout=QUICK, config={"appendonly": "yes"}, binary=binary) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def forgetful() -> Iterator[ClusterOfServers]:
+    with ClusterOfServers(3, node_timeout=QUICK) as cluster:
         yield cluster
 
 
@@ -48,7 +60,8 @@ def three(cluster: ClusterOfServers) -> ClusterOfServers:
 @pytest.fixture
 async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Scene]:
     """On whichever Cluster the test has."""
-    cluster: ClusterOfServers = request.getfixturevalue("six" if "six" in request.fixturenames else "three")
+    [of_the_test] = {"six", "forgetful", "three"}.intersection(request.fixturenames)
+    cluster: ClusterOfServers = request.getfixturevalue(of_the_test)
     async with OnACluster(cluster.nodes[1].url, tmp_path) as scene:
         yield scene
 
@@ -101,6 +114,7 @@ async def kill_owner(cluster: ClusterOfServers, scene: Scene, owned: str, what: 
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("six", KINDS, indirect=True)
 @pytest.mark.parametrize("what", ["the inbox", "the shared channel", "the group"])
 async def test_a_node_that_is_killed_is_replaced_and_what_its_replica_has_is_handled_once(
     six: ClusterOfServers, scene: Scene, what: str
@@ -162,17 +176,37 @@ async def test_what_a_replica_has_confirmed_is_never_lost(six: ClusterOfServers,
 # All nodes are restarted
 
 
+async def restart_each(cluster: ClusterOfServers, scene: Scene) -> None:
+    """Restart all nodes under load, while messages wait for somebody who comes afterwards."""
+    await scene.send(scene.sender("early"), WAITING, "later")
+    async with load(scene) as owned:
+        for node in cluster.nodes:
+            await asyncio.to_thread(node.restart)
+            await asyncio.to_thread(cluster.wait_until_sound)
+            assert await flowing(scene, owned) < 10
+    scene.work("later", "later")
+    await scene.all_handled()
+
+
 @pytest.mark.faults
 @pytest.mark.timeout(120)
 async def test_all_nodes_are_restarted_one_after_another(six: ClusterOfServers, scene: Scene) -> None:
-    async with load(scene) as owned:
-        for node in six.nodes:
-            await asyncio.to_thread(node.restart)
-            await asyncio.to_thread(six.wait_until_sound)
-            assert await flowing(scene, owned) < 10
-    await scene.all_handled()
-    assert scene.judge().broken() == []
-    assert scene.judge().doubled == {}
+    await restart_each(six, scene)
+    assert scene.ledger.count("end", channel="later") == WAITING
+    assert scene.judge().once_in_order() == []
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(120)
+async def test_twin_nodes_that_keep_nothing_lose_what_waits(forgetful: ClusterOfServers, scene: Scene) -> None:
+    """They have no file and no replica: whatever they have is gone when they are restarted."""
+    scene.settle = 2.0
+    await restart_each(forgetful, scene)
+    verdict = scene.judge()
+    assert {key for key in verdict.missing if key[0] == "later"} == {
+        ("later", "early", number) for number in range(1, WAITING + 1)
+    }
+    assert any("is lost" in complaint for complaint in verdict.broken())
 
 
 # A slot is moved

@@ -1,6 +1,6 @@
 """A Cluster whose nodes have certificates of two authorities: each node is verified, and refused by name."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,7 +46,7 @@ def config_of_a_node() -> dict[str, Any]:
 
 def ask(node: ServerProcess, *command: Any) -> Any:
     with Redis(unix_socket_path=str(node.socket_path), decode_responses=True) as admin:
-        return admin.execute_command(*command)  # type: ignore[no-untyped-call]
+        return admin.execute_command(*command)
 
 
 def join(first: ServerProcess, second: ServerProcess) -> None:
@@ -104,7 +104,7 @@ def make(kind: type[Layer], nodes: Nodes, trusted: str, **options: Any) -> Layer
 
 def channels() -> tuple[dict[type[Layer], str], dict[type[Layer], str]]:
     """For each layer, a shared channel that is on the first node, and one that is on the second."""
-    places = {
+    places: dict[type[Layer], Callable[[str], bytes]] = {
         RedisChannelLayer: lambda name: QueueKeys("asgi").shared(name).ready,
         RedisPubSubChannelLayer: lambda name: Addresses("asgi").shared(name),
     }
