@@ -13,6 +13,7 @@ from fast_channels import names
 from fast_channels.exceptions import InvalidMessageError, InvalidNameError, MessageTooLarge, NotAllSent, NotSent
 from fast_channels.layers.reader import ChannelReader, PumpedReader
 from fast_channels.layers.sending import check_expiry, numbered_pairs
+from fast_channels.layers.sync import SyncLayer
 from fast_channels.serializers import MsgPackSerializer
 from fast_channels.type_defs import ChannelCapacityDict, CompiledChannelCapacities
 
@@ -223,6 +224,24 @@ class BaseChannelLayer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def _close_loop(self) -> None:
+        """Let go of what the running event loop holds of the layer, before that loop ends. This default is for a layer
+        that holds nothing.
+        """
+
+    # Without an event loop
+
+    @property
+    def sync(self) -> SyncLayer:
+        """The layer for code without an event loop: a thread, a task queue, a script. Always the same object."""
+        made: SyncLayer | None = self.__dict__.get("_sync")
+        if made is None:
+            made = self.__dict__.setdefault("_sync", self._make_sync())  # of several threads, the first one wins
+        return made
+
+    def _make_sync(self) -> SyncLayer:
+        return SyncLayer(self)
 
     # Looking
 

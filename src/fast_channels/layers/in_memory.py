@@ -17,6 +17,7 @@ from fast_channels.layers.local import LocalChannels, check_overflow_policy
 from fast_channels.layers.mailbox import SKIPPED, Counters, Mailbox
 from fast_channels.layers.reader import ChannelReader
 from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, numbered_pairs
+from fast_channels.layers.sync import DirectSyncLayer, SyncLayer
 from fast_channels.serializers import MsgPackSerializer
 from fast_channels.type_defs import ChannelCapacityDict, OverflowPolicy
 
@@ -188,6 +189,9 @@ class InMemoryChannelLayer(BaseChannelLayer):
         with self._lock:
             self._local.close()
             self._patrol.clear()
+
+    def _make_sync(self) -> SyncLayer:
+        return DirectSyncLayer(self)
 
     # Looking
 

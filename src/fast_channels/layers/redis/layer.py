@@ -116,6 +116,11 @@ class RedisLayer(BaseChannelLayer, Generic[Part]):
                 closing = asyncio.run_coroutine_threadsafe(part.close(), part.loop)
                 await asyncio.wait({asyncio.wrap_future(closing)}, timeout=2)
 
+    async def _close_loop(self) -> None:
+        part = self._parts.get(asyncio.get_running_loop())
+        if part is not None:
+            await part.close()
+
     # Looking
 
     def statistics(self) -> LayerStatistics:

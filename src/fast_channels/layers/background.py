@@ -1,0 +1,159 @@
+"""An event loop in a thread of its own, for callers that have none."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from typing import Any, Final, Generic, TypeVar
+
+from fast_channels.exceptions import FastChannelsError
+
+__all__ = ["BackgroundLoop"]
+
+ENDING: Final = 2.0
+"""Seconds that the loop has to let go of what it holds, and then its calls to end."""
+
+Result = TypeVar("Result")
+
+
+class BackgroundLoop:
+    """A daemon thread with an event loop, started by the first call, ended by `stop()`; another call starts another.
+
+    Args:
+        ending: what the loop does before it ends.
+    """
+
+    def __init__(self, ending: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._ending = ending
+        self._lock = threading.Lock()
+        self._running: _Running | None = None
+
+    def __repr__(self) -> str:
+        return f"<BackgroundLoop {'running' if self._running else 'not running'}>"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a thread."""
+        return self._running is not None
+
+    def run(
+        self,
+        make: Callable[[], Coroutine[Any, Any, Result]],
+        unclaimed: Callable[[Result], Coroutine[Any, Any, None]] | None = None,
+    ) -> Result:
+        """Run a coroutine in the loop, and wait for what it returns or raises.
+
+        A wait that is interrupted (by Ctrl-C) cancels the coroutine. If it returned something nevertheless, that goes
+        to `unclaimed`.
+
+        Raises:
+            FastChannelsError: the loop was stopped meanwhile.
+        """
+        call = _Call(make, unclaimed)
+        with self._lock:
+            running = self._running
+            if running is None:
+                running = self._running = _Running(self._ending)
+            running.loop.call_soon_threadsafe(call.begin, running)
+        try:
+            return call.outcome.result()
+        except BaseException:
+            call.give_up(running.loop)
+            raise
+
+    def stop(self, *, wait: bool = True) -> None:
+        """End the loop and its thread, if there is one. Without `wait`, soon."""
+        with self._lock:
+            running, self._running = self._running, None
+        if running is not None:
+            running.stop()
+            if wait and running.thread is not threading.current_thread():
+                running.thread.join(2 * ENDING + 1)
+
+
+class _Running:
+    """A loop while it runs."""
+
+    def __init__(self, ending: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self.calls: set[asyncio.Task[None]] = set()
+        self._ending = ending
+        self._runner = asyncio.Runner()
+        self.loop = self._runner.get_loop()
+        self._stopped = asyncio.Event()
+        self.thread = threading.Thread(target=self._serve, name="fast-channels sync", daemon=True)
+        self.thread.start()
+
+    def stop(self) -> None:
+        with suppress(RuntimeError):  # it has ended
+            self.loop.call_soon_threadsafe(self._stopped.set)
+
+    def _serve(self) -> None:
+        with self._runner:
+            self._runner.run(self._main())
+
+    async def _main(self) -> None:
+        await self._stopped.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ENDING):
+                await self._ending()
+        if self.calls:
+            await asyncio.wait(self.calls, timeout=ENDING)
+
+
+class _Call(Generic[Result]):
+    """A coroutine of the loop, and the thread that waits for it."""
+
+    def __init__(
+        self,
+        make: Callable[[], Coroutine[Any, Any, Result]],
+        unclaimed: Callable[[Result], Coroutine[Any, Any, None]] | None,
+    ) -> None:
+        self.outcome: Future[Result] = Future()
+        self._make = make
+        self._unclaimed = unclaimed
+        self._task: asyncio.Task[None] | None = None
+
+    # In the loop
+
+    def begin(self, running: _Running) -> None:
+        if not self.outcome.cancelled():
+            self._task = running.loop.create_task(self._run())
+            running.calls.add(self._task)
+            self._task.add_done_callback(running.calls.discard)
+
+    async def _run(self) -> None:
+        try:
+            result = await self._make()
+        except asyncio.CancelledError:
+            self._fail(FastChannelsError("the layer was closed meanwhile"))
+            raise
+        except BaseException as error:
+            self._fail(error)
+            return
+        try:
+            self.outcome.set_result(result)
+        except InvalidStateError:  # the caller was interrupted just now
+            await self._put_back(result)
+
+    async def _put_back(self, result: Result) -> None:
+        if self._unclaimed is not None:
+            await self._unclaimed(result)
+
+    def _fail(self, error: BaseException) -> None:
+        with suppress(InvalidStateError):
+            self.outcome.set_exception(error)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    # In the thread
+
+    def give_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Nobody waits any more: the coroutine failed, or the caller was interrupted."""
+        with suppress(RuntimeError):  # the loop has ended
+            if self.outcome.cancel():
+                loop.call_soon_threadsafe(self._cancel)
+            elif self.outcome.exception() is None:
+                asyncio.run_coroutine_threadsafe(self._put_back(self.outcome.result()), loop)
