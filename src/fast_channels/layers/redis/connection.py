@@ -5,6 +5,9 @@ it.
 """
 
 import asyncio
+import contextlib
+import socket
+from asyncio.trsock import TransportSocket
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
@@ -154,6 +157,17 @@ class Connection(asyncio.Protocol):
             self._error = ConnectionError("the connection was closed")
         if self._transport is not None:
             self._transport.close()
+
+    def abandon(self) -> None:
+        """Hang up after the event loop was closed under it, when the transport can do nothing any more."""
+        transport, self._transport = self._transport, None
+        self.paused = True
+        if self._error is None:
+            self._error = ConnectionError("its event loop was closed")
+        sock = transport.get_extra_info("socket") if transport is not None else None
+        if isinstance(sock, TransportSocket):  # uvloop closes its own
+            with contextlib.suppress(OSError):  # the server was first
+                sock.shutdown(socket.SHUT_RDWR)
 
     def _flush(self) -> None:
         try:

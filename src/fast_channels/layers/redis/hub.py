@@ -274,5 +274,8 @@ class Hub:
         if self._durability is not None:
             self._durability.abandon()
         self.servers.abandon()
+        self._pulse.abandon()
         for inbox in self.inboxes.values():
             inbox.abandon()
+        for memberships in self._shared_memberships.values():
+            memberships.abandon()

@@ -282,7 +282,9 @@ class Link:
         if self._supervisor is not None:
             forget(self._supervisor)
             self._supervisor = None
-        self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abandon()
 
     async def _supervise(self) -> None:
         attempt = 0
@@ -295,12 +297,23 @@ class Link:
             self._use(connection)
             try:
                 await self._watch(connection)
+            except asyncio.CancelledError:
+                await self._end(connection)
+                raise
             finally:
                 self._connection = None
                 self._down_since = connection.heard_at  # also if this task is cancelled, and started again later
                 connection.finish()
             attempt = 0 if self._loop.time() - up_since > STABLE else min(attempt, 3)
             self._lost(connection)
+
+    async def _end(self, connection: Connection) -> None:
+        """End the connection before whoever cancels all tasks closes the loop: TLS takes a few turns of it."""
+        self._connection = None
+        if self._supervisor is asyncio.current_task():
+            self._supervisor = None  # who has more to send starts another one
+        connection.finish()
+        await asyncio.wait({connection.lost}, timeout=1)
 
     async def _connect(self, attempt: int) -> Connection | None:
         pause = backoff(attempt, random.random())  # noqa: S311 - it spreads reconnections

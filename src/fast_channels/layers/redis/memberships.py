@@ -8,7 +8,7 @@ from typing import Final
 
 from fast_channels.exceptions import FastChannelsError, ServerRefused, ServerUnreachable
 from fast_channels.layers.redis.keys import QueueKeys
-from fast_channels.layers.redis.link import Commands, Patience
+from fast_channels.layers.redis.link import Commands, Patience, forget
 from fast_channels.layers.redis.scripts import JOIN, run
 from fast_channels.layers.redis.wiring import LEASE
 
@@ -132,6 +132,8 @@ class GroupMemberships:
 
     def _done(self, group: str, state: _Group) -> None:
         """The running task has done its work on a membership."""
+        if self._loop.is_closed():  # under it: the task is collected
+            return
         if state.work is asyncio.current_task():
             state.work = None
         self._drop(group, state)
@@ -235,6 +237,12 @@ class GroupMemberships:
         if work:
             await asyncio.wait(work, timeout=1)
         self.forget()
+
+    def abandon(self) -> None:
+        """Let go of what was under way when the loop was closed under it."""
+        for state in self._groups.values():
+            if state.work is not None:
+                forget(state.work)
 
     def forget(self) -> None:
         """Forget all groups without a word to the server, which has lost them on purpose."""

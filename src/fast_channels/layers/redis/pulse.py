@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from fast_channels.exceptions import FastChannelsError
+from fast_channels.layers.redis.link import forget
 from fast_channels.layers.redis.wiring import BEAT
 
 __all__ = ["Pulse"]
@@ -55,6 +56,13 @@ class Pulse:
         for task in (*self._work.values(), *([heart] if heart else [])):
             task.cancel()
         return heart is not None
+
+    def abandon(self) -> None:
+        """Let go of everything after the loop was closed under it."""
+        for task in (*self._work.values(), *([self._heart] if self._heart else [])):
+            forget(task)
+        self._heart = self._later = None
+        self._work.clear()
 
     async def _keep_beating(self) -> None:
         while True:

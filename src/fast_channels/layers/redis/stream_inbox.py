@@ -379,6 +379,7 @@ class StreamInbox(LinkEvents):
     def abandon(self) -> None:
         """Let go of the connection after the loop was closed under it."""
         self._link.abandon()
+        self.memberships.abandon()
 
 
 def _messages(entries: Sequence[tuple[bytes, list[bytes]]]) -> int:
