@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.docs.pages import Page
 
-__all__ = ["EXTRA", "commands_of", "make_user", "rules_of"]
+__all__ = ["commands_of", "extras", "make_user", "rules_of"]
 
 PAGE = "docs/topics/security.md"
 
@@ -26,6 +26,14 @@ def rules_of(user: str) -> list[str]:
 def commands_of(rules: list[str]) -> set[str]:
     """The commands that rules allow."""
     return {rule.removeprefix("+") for rule in rules if rule.startswith("+")}
+
+
+def extras() -> dict[str, list[str]]:
+    """The table of what needs more: the rules, by what they are for."""
+    return {
+        row["what"].strip(): [rule.replace("\\", "") for rule in re.findall(r"\+[^\s`]+", row["commands"])]
+        for row in EXTRA.finditer(Page(PAGE).text)
+    }
 
 
 def make_user(admin: Any, user: str, prefix: str = "shop", *more: str) -> tuple[str, str]:
