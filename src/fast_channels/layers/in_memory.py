@@ -176,7 +176,10 @@ class InMemoryChannelLayer(BaseChannelLayer):
         groups, excluded = groups_of(group), excluded_channels(exclude)
         entry = self._entry(message, expiry)
         with self._lock:
-            self._local.deliver_groups(groups, entry, excluded)
+            if len(groups) == 1 and not excluded:
+                self._local.deliver_group(groups[0], entry)
+            else:
+                self._local.deliver_groups(groups, entry, excluded)
             self._counters.group_sent += 1
 
     # Life

@@ -5,7 +5,7 @@ Every layer ends here: what arrives for a channel or a group is handed to `deliv
 
 import logging
 from asyncio import _get_running_loop
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from fast_channels.exceptions import ChannelLayerClosed, ChannelReleased
@@ -185,17 +185,17 @@ class LocalChannels:
             logger.info("channel %s over capacity: %s", channel, mailbox.policy)
         return False
 
-    def deliver_group(self, name: str, entry: Any, skipped: Collection[str] = ()) -> None:
-        """Queue `entry` for every member of the group but those in `skipped`. Who is full is counted, and logged when
-        that begins.
+    def deliver_group(self, name: str, entry: Any, gets: Callable[[Mailbox], bool] | None = None) -> None:
+        """Queue `entry` for every member of the group, or those that `gets` is true of. Who is full is counted, and
+        logged when that begins.
         """
         group = self.groups.get(name)
         if group is None:
             return
         full = 0
         mailboxes: Sequence[Mailbox] = group.mailboxes
-        if skipped:
-            mailboxes = [mailbox for mailbox in mailboxes if mailbox.channel not in skipped]
+        if gets is not None:
+            mailboxes = [mailbox for mailbox in mailboxes if gets(mailbox)]
         here = _get_running_loop()
         for mailbox in mailboxes:
             if not mailbox.put(entry, here):
@@ -208,16 +208,14 @@ class LocalChannels:
 
     def deliver_groups(self, names: Sequence[str], entry: Any, excluded: frozenset[str]) -> None:
         """Queue `entry` once for every member of any of the groups but those in `excluded`."""
-        skipped = excluded
-        for name in names:
-            self.deliver_group(name, entry, skipped)
-            if name is not names[-1]:
-                skipped = skipped.union(self.members(name))
+        earlier: set[str] = set()
 
-    def members(self, name: str) -> Collection[str]:
-        """The channels that are members of a group here."""
-        group = self.groups.get(name)
-        return group.members if group is not None else ()
+        def gets(mailbox: Mailbox) -> bool:
+            return mailbox.channel not in excluded and mailbox.groups.isdisjoint(earlier)
+
+        for name in names:
+            self.deliver_group(name, entry, gets)
+            earlier.add(name)
 
     def queued(self) -> Iterator[tuple[str, int]]:
         """Each channel in which messages wait, with how many."""

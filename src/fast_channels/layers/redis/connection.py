@@ -14,7 +14,9 @@ from typing import Any, Final, Protocol, cast
 
 from hiredis import PushNotification, Reader, ReplyError, pack_command
 
-__all__ = ["Answer", "Connection", "PushHandler", "Sink", "packed"]
+from fast_channels.exceptions import OutcomeUnknown, ServerRefused, ServerUnreachable
+
+__all__ = ["Answer", "Connection", "PushHandler", "Sink", "failure_of", "packed"]
 
 PushHandler = Callable[[list[Any]], None]
 """Gets every push but the confirmations of subscriptions: a list that begins with its kind."""
@@ -270,6 +272,15 @@ def packed(*args: bytes | str | int) -> bytes:
     """A command as it is sent."""
     command: bytes = pack_command(args)  # type: ignore[arg-type]  # its stub asks for a tuple of one
     return command
+
+
+def failure_of(server: str, error: Exception) -> Exception:
+    """What to tell of a command whose reply failed with `error`."""
+    if isinstance(error, ReplyError):
+        return ServerRefused(server, str(error))
+    if isinstance(error, ConnectionError) and not isinstance(error, ServerUnreachable):
+        return OutcomeUnknown(server, error)
+    return error
 
 
 def _fail(reply: Answer, error: BaseException) -> None:

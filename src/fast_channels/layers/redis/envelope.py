@@ -1,13 +1,19 @@
 """What stands around a message in an inbox, which many channels share.
 
 A direct message: the length of the channel's name (1 byte, never 0), the name, the payload. A control entry: a zero
-byte, then the payload, an encoded `Control`. Groups and shared channels have an address of their own: their messages
-need no envelope.
+byte, then the payload, an encoded `Control`.
+
+Groups and shared channels have an address of their own: their messages need no envelope. One that goes to several
+groups, or not to all members, is published to each group with its audience before it: a byte that no MessagePack, no
+JSON and no encrypted message begins with, the audience, a zero byte, the payload.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-__all__ = ["Control", "open_envelope", "pack_control", "pack_direct"]
+__all__ = ["MARK", "Control", "open_addressed", "open_envelope", "pack_addressed", "pack_control", "pack_direct"]
+
+MARK: Final = b"\xc1"
+"""What a message that names its audience begins with."""
 
 
 class Control(NamedTuple):
@@ -31,6 +37,23 @@ def pack_direct(channel: str, payload: bytes) -> bytes:
 def pack_control(payload: bytes) -> bytes:
     """The envelope of a control entry."""
     return b"\0" + payload
+
+
+def pack_addressed(audience: str, payload: bytes) -> bytes:
+    """A message to groups with its audience, packed."""
+    return b"%b%b\0%b" % (MARK, audience.encode(), payload)
+
+
+def open_addressed(data: bytes) -> tuple[str, bytes]:
+    """The audience and the payload of what begins with the mark.
+
+    Raises:
+        ValueError: no audience.
+    """
+    audience, end, payload = data.removeprefix(MARK).partition(b"\0")
+    if not end:
+        raise ValueError("a truncated envelope")
+    return audience.decode("ascii"), payload
 
 
 def open_envelope(data: bytes) -> tuple[bytes, bytes]:

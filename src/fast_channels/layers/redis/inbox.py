@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,18 +11,28 @@ import msgspec
 
 from fast_channels import names
 from fast_channels.layers.local import LocalChannels
-from fast_channels.layers.mailbox import Counters, is_worth_a_line
+from fast_channels.layers.mailbox import Counters, Mailbox, is_worth_a_line
+from fast_channels.layers.redis.audience import Audience
 from fast_channels.layers.redis.cluster_servers import Topology, servers_of
-from fast_channels.layers.redis.envelope import Control, open_envelope, pack_control, pack_direct
+from fast_channels.layers.redis.connection import failure_of, packed
+from fast_channels.layers.redis.envelope import (
+    MARK,
+    Control,
+    open_addressed,
+    open_envelope,
+    pack_control,
+    pack_direct,
+)
 from fast_channels.layers.redis.joins import Joins
 from fast_channels.layers.redis.keys import Addresses
 from fast_channels.layers.redis.link import Commands, Patience
+from fast_channels.layers.redis.pipelining import Pipeline
 from fast_channels.layers.redis.requests import Requests
 from fast_channels.layers.redis.servers import ServerEvents
 from fast_channels.layers.redis.subscriptions import Gap, Route
 from fast_channels.serializers import MsgPackSerializer
 
-__all__ = ["Inbox", "Spot", "Wiring", "spot_of", "spot_of_group"]
+__all__ = ["Inbox", "Outlet", "Spot", "Wiring", "publish_all", "spot_of", "spot_of_group"]
 
 logger = logging.getLogger("fast_channels.redis")
 
@@ -59,6 +69,22 @@ class Outlet(NamedTuple):
     def publish(self, payload: bytes) -> Coroutine[Any, Any, int]:
         """Publish, and return how many processes heard it."""
         return self.link.call(self.command, self.address, self.head + payload)
+
+    def submit(self, payload: bytes) -> "asyncio.Future[int]":
+        """Publish without a coroutine; the future fails as that of `Link.submit` does."""
+        return self.link.submit(packed(self.command, self.address, self.head + payload))
+
+
+async def publish_all(postings: Sequence[tuple[Outlet, bytes]]) -> list[int | Exception]:
+    """Publish payloads in their order, and return how many processes heard each, or what `Outlet.publish` raises."""
+    async with Pipeline() as pipeline:
+        for outlet, payload in postings:
+            await pipeline.start(outlet.link.label, len(payload), partial(outlet.submit, payload))
+        outcomes = await pipeline.finish()
+    return [
+        failure_of(outlet.link.label, outcome) if isinstance(outcome, Exception) else outcome
+        for (outlet, _), outcome in zip(postings, outcomes, strict=True)
+    ]
 
 
 class Spot(NamedTuple):
@@ -207,7 +233,30 @@ class Inbox:
         return address, partial(self._group, group, address)
 
     def _group(self, group: str, address: bytes, payload: bytes) -> None:
-        self.local.deliver_group(group, (address, payload))
+        if payload.startswith(MARK):
+            self._addressed(group, payload)
+        else:
+            self.local.deliver_group(group, (address, payload))
+
+    def _addressed(self, group: str, data: bytes) -> None:
+        """What names its audience: the copy for one of its groups.
+
+        Who is in several of them gets the copy of the first one alone. All copies are looked at in the same way: a
+        membership that the server has not confirmed counts for none of them.
+        """
+        try:
+            text, payload = open_addressed(data)
+            audience = Audience.unpacked(text)
+            earlier = frozenset(audience.groups[: audience.groups.index(group)])
+        except ValueError as error:  # whoever can publish can publish anything
+            self._undecodable(f"to group {group}", error)
+            return
+
+        def gets(mailbox: Mailbox) -> bool:
+            groups = self._joins.confirmed(mailbox)
+            return group in groups and mailbox.channel not in audience.excluded and groups.isdisjoint(earlier)
+
+        self.local.deliver_group(group, (self._wiring.addresses.audience_context(text), payload), gets)
 
     def _shared(self, channel: str, address: bytes, payload: bytes) -> None:
         self.local.deliver(channel, (address, payload))
@@ -220,8 +269,11 @@ class Inbox:
             else:
                 self._control(address, payload)
         except Exception as error:  # whoever can publish can publish anything; the reader goes on
-            if is_worth_a_line(self._wiring.counters.drop("undecodable")):
-                logger.warning("something in inbox %s is no message: %r", self.client, error)
+            self._undecodable(f"in inbox {self.client}", error)
+
+    def _undecodable(self, where: str, error: Exception) -> None:
+        if is_worth_a_line(self._wiring.counters.drop("undecodable")):
+            logger.warning("something %s is no message: %r", where, error)
 
     # Channels of other processes
 

@@ -1,8 +1,10 @@
 """Joining a group: a membership counts from when the server knows of it, and one that failed is taken back."""
 
 from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
 
 from fast_channels.layers.local import LocalChannels
+from fast_channels.layers.mailbox import Mailbox
 
 __all__ = ["Joins"]
 
@@ -46,6 +48,12 @@ class Joins:
             self._take_back(membership)
             raise
         self._waiting.pop(membership, None)
+
+    def confirmed(self, mailbox: Mailbox) -> AbstractSet[str]:
+        """The groups that a channel is a member of as far as its server knows, or was told before."""
+        if not self._waiting:
+            return mailbox.groups
+        return {group for group in mailbox.groups if (group, mailbox.channel) not in self._waiting}
 
     def _take_back(self, membership: tuple[str, str]) -> None:
         joining = self._waiting.get(membership)

@@ -33,9 +33,19 @@ class Addresses:
         """Where the messages of all specific channels of one client go."""
         return (self._inbox + client).encode()
 
+    def audience_context(self, audience: str) -> bytes:
+        """What a message is encrypted for that goes to several groups, or not to all members; an `Audience`, packed."""
+        return f"{self.prefix}|m|{audience}".encode()
+
     def everything(self) -> str:
         """A glob that matches all of them."""
         return f"{_glob_escaped(self.prefix)}|*"
+
+    @staticmethod
+    def thing_of(address: str) -> tuple[str, str]:
+        """What is published there: to a `group`, a `channel` or the `inbox` of a process, and its name."""
+        _, kind, name = f"{address}||".split("|")[:3]
+        return {"g": "group", "c": "channel", "i": "inbox"}.get(kind, ""), name
 
 
 class InboxKeys(NamedTuple):
@@ -122,6 +132,10 @@ class QueueKeys:
     def channel_context(self, channel: str) -> bytes:
         """What a message for a channel, specific or shared, is encrypted for; for a group, it is the group's key."""
         return f"{self.prefix}|{{c:{channel}}}".encode()
+
+    def audience_context(self, audience: str) -> bytes:
+        """What a message is encrypted for that goes to several groups, or not to all members; an `Audience`, packed."""
+        return f"{self.prefix}|{{m:{audience}}}".encode()
 
     def control_context(self, client: str) -> bytes:
         """What a control entry is encrypted for."""

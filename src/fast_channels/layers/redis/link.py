@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from hiredis import ReplyError
 
-from fast_channels.exceptions import OutcomeUnknown, ServerRefused, ServerUnreachable
-from fast_channels.layers.redis.connection import Answer, Connection, packed
+from fast_channels.exceptions import ServerRefused, ServerUnreachable
+from fast_channels.layers.redis.connection import Answer, Connection, failure_of, packed
 from fast_channels.layers.redis.topology import REPLICA, Endpoint, is_replica
 
 __all__ = ["Commands", "Link", "LinkEvents", "Patience", "backoff", "forget", "reply_of"]
@@ -422,12 +422,10 @@ async def reply_of(link: Commands, command: bytes) -> Any:
     """Send `command` over `link` and return its reply, with the errors that `Link.call` names."""
     try:
         return await link.submit(command)
-    except ReplyError as error:
-        raise ServerRefused(link.label, str(error)) from None
-    except ConnectionError as error:
+    except (ReplyError, ConnectionError) as error:
         if isinstance(error, ServerUnreachable):
             raise
-        raise OutcomeUnknown(link.label, error) from None
+        raise failure_of(link.label, error) from None
 
 
 def backoff(attempt: int, chance: float) -> float:

@@ -9,9 +9,10 @@ from typing import Any, Final, NamedTuple
 from fast_channels.layers.local import LocalChannels
 from fast_channels.layers.mailbox import SKIPPED, is_worth_a_line
 from fast_channels.layers.redis.accounts import Account, Accounts
+from fast_channels.layers.redis.audience import Audience
 from fast_channels.layers.redis.wiring import QueueWiring
 
-__all__ = ["Entry", "Head", "Mailroom", "pack_head"]
+__all__ = ["Entry", "Head", "Mailroom", "milliseconds", "pack_head"]
 
 logger = logging.getLogger("fast_channels.redis")
 
@@ -36,13 +37,19 @@ class Head(NamedTuple):
     """What precedes a payload in a stream, opened."""
 
     kind: str
-    """`d` direct, `g` to a group, `k` control, `f` the layer was flushed; `-` means nothing."""
+    """`d` direct, `g` to a group, `m` to an audience, `k` control, `f` the layer was flushed; `-` means nothing."""
     expiry: int = 0
     """Milliseconds."""
     name: str = ""
-    """The channel or the group."""
+    """The channel, the group or the audience."""
     context: bytes = b""
     """What the payload is encrypted for."""
+    audience: Audience | None = None
+
+
+def milliseconds(seconds: float) -> int:
+    """For how long a message is kept, as it stands in a head."""
+    return max(1, round(min(seconds, LONGEST_EXPIRY / 1000) * 1000))
 
 
 def pack_head(kind: str, expiry: int = 0, name: str = "") -> bytes:
@@ -110,7 +117,7 @@ class Mailroom:
                         logger.warning("something in inbox %s is no message: %.200r", self._client, error)
 
     def _deliver(self, sent_at: int, head: Head, payload: bytes) -> None:
-        kind, expiry, name, context = head
+        kind, expiry, name, context, audience = head
         if kind == "g":
             self.local.deliver_group(name, (sent_at + expiry, context, payload, None))
         elif kind == "d":
@@ -120,6 +127,8 @@ class Mailroom:
                 self.accounts.release(name)
             else:
                 mailbox.accept((sent_at + expiry, context, payload, self.accounts.receive(name)), self._loop)
+        elif audience is not None:
+            self.local.deliver_groups(audience.groups, (sent_at + expiry, context, payload, None), audience.excluded)
         elif kind == "k":
             self._on_control(payload, context)
             return
@@ -137,9 +146,11 @@ class Mailroom:
         what, _, name = data.decode("ascii").partition("|")
         kind = what[:1]
         keys = self._wiring.keys
-        context = {"d": keys.channel_context, "g": keys.group}.get(kind, keys.control_context)(name or self._client)
-        head = Head(kind, min(int(what[1:] or 0), LONGEST_EXPIRY), name, context)
-        if len(data) <= LONGEST_HEAD:
+        contexts = {"d": keys.channel_context, "g": keys.group, "m": keys.audience_context}
+        context = contexts.get(kind, keys.control_context)(name or self._client)
+        audience = Audience.unpacked(name) if kind == "m" else None
+        head = Head(kind, min(int(what[1:] or 0), LONGEST_EXPIRY), name, context, audience)
+        if len(data) <= LONGEST_HEAD and audience is None:  # who is excluded changes all the time
             if len(self._heads) >= HEADS:
                 self._heads.clear()
             self._heads[data] = head

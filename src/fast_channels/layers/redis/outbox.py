@@ -109,6 +109,11 @@ class Outbox:
         return f"<Outbox to {self._keys[0]!r}: {len(self._batch)} on their way, {len(self._posts)} waiting>"
 
     @property
+    def server(self) -> str:
+        """Where it sends to, as logs and errors name it."""
+        return self._link.label
+
+    @property
     def idle(self) -> bool:
         """Whether nothing is on its way or waits."""
         return not self._batch and not self._posts

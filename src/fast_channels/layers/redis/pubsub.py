@@ -4,19 +4,24 @@ import asyncio
 import inspect
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from fast_channels import names
+from fast_channels.exceptions import NotSent
+from fast_channels.layers.base import raise_unless_all_sent
 from fast_channels.layers.local import LocalChannels, check_overflow_policy
 from fast_channels.layers.mailbox import Mailbox
 from fast_channels.layers.reader import ChannelReader, PumpedReader
+from fast_channels.layers.redis.audience import Audience
 from fast_channels.layers.redis.config import Hosts
-from fast_channels.layers.redis.inbox import Inbox, Wiring
+from fast_channels.layers.redis.envelope import MARK, pack_addressed
+from fast_channels.layers.redis.inbox import Inbox, Outlet, Wiring, publish_all
 from fast_channels.layers.redis.keys import Addresses
 from fast_channels.layers.redis.layer import RedisLayer
 from fast_channels.layers.redis.link import Patience
 from fast_channels.layers.redis.subscriptions import Gap
+from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, numbered_pairs
 from fast_channels.serializers import MsgPackSerializer
 from fast_channels.type_defs import ChannelCapacityDict, OverflowPolicy
 
@@ -124,11 +129,32 @@ class RedisPubSubChannelLayer(RedisLayer[Inbox]):
 
     # Sending and receiving
 
-    async def send(self, channel: str, message: Any) -> None:
+    async def send(self, channel: str, message: Any, *, expiry: float | None = None) -> None:
+        if expiry is not None:
+            check_expiry(expiry)
         outlet = self._here().outlet(channel)
         if not await outlet.publish(self._encode(message, outlet.context)):
             self._counters.drop("no_receiver")
         self._counters.sent += 1
+
+    async def send_many(self, messages: Iterable[tuple[str, Any]], *, expiry: float | None = None) -> None:
+        check_expiry(expiry)
+        inbox = self._here()
+        channels: list[str] = []
+        postings: list[tuple[Outlet, bytes]] = []
+        for _, channel, message in numbered_pairs(messages):
+            outlet = inbox.outlet(channel)
+            channels.append(channel)
+            postings.append((outlet, self._encode(message, outlet.context)))
+        failures = []
+        for index, outcome in enumerate(await publish_all(postings)):
+            if isinstance(outcome, Exception):
+                failures.append(NotSent(index, channels[index], outcome))
+            else:
+                self._counters.sent += 1
+                if not outcome:
+                    self._counters.drop("no_receiver")
+        raise_unless_all_sent(failures, len(postings))
 
     async def receive(self, channel: str) -> Any:
         inbox = self._here()
@@ -181,9 +207,33 @@ class RedisPubSubChannelLayer(RedisLayer[Inbox]):
         else:
             await inbox.request("leave", group, channel)
 
-    async def group_send(self, group: str, message: Any) -> None:
-        outlet = self._here().group_outlet(group)
-        await outlet.publish(self._encode(message, outlet.context))
+    async def group_send(
+        self,
+        group: str | Sequence[str],
+        message: Any,
+        *,
+        exclude: Collection[str] = (),
+        expiry: float | None = None,
+    ) -> None:
+        check_expiry(expiry)
+        inbox = self._here()
+        if isinstance(group, str) and exclude == ():
+            outlet = inbox.group_outlet(group)
+            payload = self._encode(message, outlet.context)
+            if not payload.startswith(MARK):
+                await outlet.publish(payload)
+                self._counters.group_sent += 1
+                return
+        await self._send_addressed(inbox, Audience(groups_of(group), excluded_channels(exclude)), message)
+
+    async def _send_addressed(self, inbox: Inbox, audience: Audience, message: Any) -> None:
+        """Publish to each group who gets the message."""
+        text = audience.packed()
+        payload = pack_addressed(text, self._encode(message, self._addresses.audience_context(text)))
+        outcomes = await publish_all([(inbox.group_outlet(group), payload) for group in audience.groups])
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):  # the other groups have it
+                raise outcome
         self._counters.group_sent += 1
 
     # Life

@@ -4,41 +4,41 @@ import asyncio
 import logging
 import os
 import traceback
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from fast_channels import names
-from fast_channels.exceptions import ChannelFull, OutcomeUnknown, ServerRefused, ServerUnreachable
-from fast_channels.layers.base import require_dict
-from fast_channels.layers.mailbox import is_worth_a_line
+from fast_channels.exceptions import NotSent
+from fast_channels.layers.base import raise_unless_all_sent, require_dict
 from fast_channels.layers.reader import ChannelReader, PumpedReader
+from fast_channels.layers.redis.audience import Audience
 from fast_channels.layers.redis.config import Hosts
-from fast_channels.layers.redis.connection import packed
-from fast_channels.layers.redis.destinations import read_member
+from fast_channels.layers.redis.destinations import before_payload
 from fast_channels.layers.redis.durability import DURABILITIES
-from fast_channels.layers.redis.foreign import shown
 from fast_channels.layers.redis.graveyard import Graveyard
+from fast_channels.layers.redis.group_sending import GroupLetters, GroupSending, head_and_context
 from fast_channels.layers.redis.hub import Hub
 from fast_channels.layers.redis.keys import QueueKeys
 from fast_channels.layers.redis.layer import RedisLayer
 from fast_channels.layers.redis.link import Patience
-from fast_channels.layers.redis.outbox import PASSING, PAUSE
-from fast_channels.layers.redis.scripts import MEMBERS, run
+from fast_channels.layers.redis.mailroom import milliseconds
+from fast_channels.layers.redis.outbox import Argument
+from fast_channels.layers.redis.pipelining import Pipeline
+from fast_channels.layers.redis.results import STORED, count_sent
 from fast_channels.layers.redis.shared import SharedReader
 from fast_channels.layers.redis.stream_inbox import StreamInbox
 from fast_channels.layers.redis.survey import empty, look
-from fast_channels.layers.redis.ways import GroupOutlet
-from fast_channels.layers.redis.wiring import INBOX_BOUND, QueueWiring
+from fast_channels.layers.redis.ways import GroupOutlet, Outlet
+from fast_channels.layers.redis.wiring import QueueWiring
+from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, numbered_pairs
 from fast_channels.serializers import MsgPackSerializer
 from fast_channels.type_defs import ChannelCapacityDict
 
 __all__ = ["RedisChannelLayer"]
 
 logger = logging.getLogger("fast_channels.redis")
-
-INBOX_FULL: Final = "the inbox of the process of channel {!r} is full: does its event loop turn?"
 
 
 class RedisChannelLayer(RedisLayer[Hub]):
@@ -123,6 +123,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
         self.retry_delay = retry_delay
         control = MsgPackSerializer(symmetric_encryption_keys=symmetric_encryption_keys)
         self._wiring = self._wired(control, Patience(send=send_timeout))
+        self._group_sending = GroupSending(self._wiring)
 
     def _wired(self, control: MsgPackSerializer, patience: Patience) -> QueueWiring:
         return QueueWiring(
@@ -133,7 +134,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
             control=control,
             decode=self._decoded,
             get_capacity=self.get_capacity,
-            expiry=max(1, round(self.expiry * 1000)),
+            expiry=milliseconds(self.expiry),
             group_expiry=max(1, round(self.group_expiry * 1000)),
             max_deliveries=self.max_deliveries,
             retry_delay=self.retry_delay,
@@ -145,28 +146,47 @@ class RedisChannelLayer(RedisLayer[Hub]):
 
     # Sending and receiving
 
-    async def send(self, channel: str, message: dict[str, Any]) -> None:
+    async def send(self, channel: str, message: dict[str, Any], *, expiry: float | None = None) -> None:
         outlet = self._here().ways.outlet(channel)
         require_dict(message)
+        before = outlet.before if expiry is None else _before(channel, outlet, expiry)
         payload = self._encode(message, outlet.context)
-        result = await outlet.outbox.post((*outlet.before, payload), len(payload))
-        if result == "f":
-            raise ChannelFull(channel=channel, capacity=outlet.capacity)
-        if result == "o":
-            self._not_stored(result, f"for channel {channel}")
-            raise ChannelFull(INBOX_FULL.format(channel), channel=channel, capacity=INBOX_BOUND)
-        self._counters.sent += 1
-        if result != "1":
-            self._not_stored(result, f"for channel {channel}")
+        result = await outlet.outbox.post((*before, payload), len(payload))
+        if result == STORED:
+            self._counters.sent += 1
+        else:
+            count_sent(self._counters, result, channel, outlet.capacity)
 
-    def _not_stored(self, result: str, what: str) -> None:
-        """Count a message that an inbox did not take."""
-        if result == "g":
-            self._counters.drop("channel_gone")
-        elif result == "o" and is_worth_a_line(self._counters.drop("inbox_full")):
-            logger.warning("a message %s is dropped: %d wait in the inbox of its process", what, INBOX_BOUND)
-        elif result == "f" and is_worth_a_line(self._counters.drop("over_capacity")):
-            logger.info("a message %s is dropped: over capacity", what)
+    async def send_many(self, messages: Iterable[tuple[str, dict[str, Any]]], *, expiry: float | None = None) -> None:
+        check_expiry(expiry)
+        ways = self._here().ways
+        letters: list[tuple[str, bytes]] = []
+        for _, channel, message in numbered_pairs(messages):
+            outlet = ways.outlet(channel)
+            require_dict(message)
+            letters.append((channel, self._encode(message, outlet.context)))
+
+        def post(channel: str, payload: bytes) -> "asyncio.Future[str]":
+            outlet = ways.outlet(channel)  # asked for again: what is not used may be forgotten
+            before = outlet.before if expiry is None else _before(channel, outlet, expiry)
+            return outlet.outbox.post((*before, payload), len(payload))
+
+        async with Pipeline() as pipeline:
+            for channel, payload in letters:
+                await pipeline.start(ways.outlet(channel).outbox.server, len(payload), partial(post, channel, payload))
+            outcomes = await pipeline.finish()
+        self._count_many([channel for channel, _ in letters], outcomes)
+
+    def _count_many(self, channels: Sequence[str], outcomes: Sequence[str | Exception]) -> None:
+        failures = []
+        for index, (channel, outcome) in enumerate(zip(channels, outcomes, strict=True)):
+            try:
+                if isinstance(outcome, Exception):
+                    raise outcome
+                count_sent(self._counters, outcome, channel, self.get_capacity(channel))
+            except Exception as error:
+                failures.append(NotSent(index, channel, error))
+        raise_unless_all_sent(failures, len(channels))
 
     async def receive(self, channel: str) -> dict[str, Any]:
         hub = self._here()
@@ -235,74 +255,32 @@ class RedisChannelLayer(RedisLayer[Hub]):
         else:
             await hub.leave(group, channel)
 
-    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+    async def group_send(
+        self,
+        group: str | Sequence[str],
+        message: dict[str, Any],
+        *,
+        exclude: Collection[str] = (),
+        expiry: float | None = None,
+    ) -> None:
+        check_expiry(expiry)
         hub = self._here()
-        outlet = hub.group_outlet(group)
+        audience = Audience(groups_of(group), excluded_channels(exclude))
+        outlets = {name: hub.group_outlet(name) for name in audience.groups}
         require_dict(message)
-        payload = self._encode(message, outlet.key)
-        members = await self._members(outlet)
-        posts: list[tuple[bytes, asyncio.Future[str] | None]] = []
-        error: BaseException | None = None
-        for member in members:
-            try:
-                posts.append((member, self._post_to_member(hub, outlet, member, message, payload)))
-            except ServerUnreachable as failure:  # too much waits for its server; the others get theirs
-                error = error or failure
-        for member, post in posts:
-            if post is None:
-                self._drop_stranger(outlet, member, group)
-                continue
-            try:
-                result = await post
-            except Exception as failure:  # the others get theirs
-                error = error or failure
-                continue
-            if result != "1":
-                self._not_delivered(outlet, member, result, group)
-        if error is not None:
-            raise error
-        self._counters.group_sent += 1
+        letters = self._group_letters(audience, outlets, message, expiry)
+        await self._group_sending.send(hub, outlets, audience.excluded, letters)
 
-    async def _members(self, outlet: GroupOutlet) -> list[bytes]:
-        """The members of a group: asked again if the answer is lost, as nothing is sent by asking."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._wiring.patience.send
-        while True:
-            try:
-                members: list[bytes] = await run(outlet.link, MEMBERS, (outlet.key,))
-                return members
-            except OutcomeUnknown as error:
-                if loop.time() >= deadline or not outlet.link.is_started:
-                    raise ServerUnreachable(outlet.link.label, self._wiring.patience.send, error.cause) from None
-            except ServerRefused as error:
-                if loop.time() >= deadline or not error.answer.startswith(PASSING):
-                    raise
-                await asyncio.sleep(PAUSE)
-
-    def _post_to_member(
-        self, hub: Hub, outlet: GroupOutlet, member: bytes, message: dict[str, Any], payload: bytes
-    ) -> "asyncio.Future[str] | None":
-        """None: that is no member."""
-        who = read_member(member)
-        if who is None:
-            return None
-        if who.client:
-            return hub.ways.to_inbox(who.client).post(("", who.epoch, outlet.head, payload), len(payload))
-        way = hub.ways.outlet(who.channel)
-        if self._encrypted:
-            payload = self._encode(message, way.context)  # whoever receives there knows the channel alone
-        return way.outbox.post((*way.before, payload), len(payload))
-
-    def _drop_stranger(self, outlet: GroupOutlet, member: bytes, group: str) -> None:
-        """Take out what somebody else has put among the members: it would be met again with each message."""
-        outlet.link.submit(packed(b"ZREM", outlet.key, member)).add_done_callback(_no_matter)
-        if is_worth_a_line(self._counters.drop("undecodable")):
-            logger.warning("%s in group %s is no member: taken out", shown(member), group)
-
-    def _not_delivered(self, outlet: GroupOutlet, member: bytes, result: str, group: str) -> None:
-        if result == "g":  # its name says of which life of the inbox it was, so this ends no later membership
-            outlet.link.submit(packed(b"ZREM", outlet.key, member)).add_done_callback(_no_matter)
-        self._not_stored(result, f"of group {group}")
+    def _group_letters(
+        self, audience: Audience, outlets: Mapping[str, GroupOutlet], message: dict[str, Any], expiry: float | None
+    ) -> GroupLetters:
+        keys = self._wiring.keys
+        kept = self._wiring.expiry if expiry is None else milliseconds(expiry)
+        if len(outlets) == 1 and expiry is None:  # the usual case is prepared
+            _, context, head = outlets[audience.groups[0]]
+        else:
+            head, context = head_and_context(keys, Audience(audience.groups), kept)
+        return GroupLetters(keys, audience, head, context, message, kept, self._encode, encrypted=self._encrypted)
 
     # Life
 
@@ -377,6 +355,11 @@ class RedisChannelLayer(RedisLayer[Hub]):
             mailbox.put_back((float("inf"), context, self._encode(message, context), None))
 
 
+def _before(channel: str, outlet: Outlet, expiry: float) -> tuple[Argument, ...]:
+    check_expiry(expiry)
+    return before_payload(channel, outlet.capacity, milliseconds(expiry))
+
+
 def _check(group_expiry: float, max_deliveries: int, retry_delay: float, durability: str) -> None:
     """Raise ValueError for an option of the queue that makes no sense."""
     if not group_expiry > 0:
@@ -392,9 +375,3 @@ def _check(group_expiry: float, max_deliveries: int, retry_delay: float, durabil
 def _last_line(error: BaseException) -> str:
     """The last line of the traceback of `error`."""
     return traceback.format_exception_only(error)[-1].strip()[:500]
-
-
-def _no_matter(reply: "asyncio.Future[Any]") -> None:
-    """Whether a member that is gone was taken out of its group; if not, the next sender tries."""
-    if not reply.cancelled():
-        reply.exception()
