@@ -56,7 +56,7 @@ format: $(VENV)/ready ## put files into the format, and repair what ruff can
 	$(PY) -m ruff format
 
 types: $(VENV)/ready ## strict mypy over everything
-	$(PY) -m mypy $(wildcard src tests sandbox benchmarks)
+	$(PY) -m mypy $(wildcard src tests sandbox benchmarks examples)
 
 bench: $(VENV)/ready ## measure, side by side with what people use today
 	exec $(PY) -m benchmarks $(ARGS) </dev/null
