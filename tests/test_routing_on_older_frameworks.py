@@ -35,7 +35,7 @@ def test_consumers_are_routed_on_older_frameworks_too(older: Path) -> None:
     # what the old releases themselves are warned of by newer dependencies is not ours
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "addopts=--import-mode=importlib"]
     warnings = ["-W", "default"]
-    files = ["tests/test_routing.py", "tests/consumer/test_endpoint.py"]
+    files = ["tests/test_routing.py", "tests/consumer/test_endpoint.py", "tests/consumer/test_serving.py"]
     done = run("-m", "pytest", *options, *warnings, *files, path=older)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout

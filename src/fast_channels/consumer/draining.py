@@ -57,7 +57,7 @@ class Lobby:
         """It is served from now on; if it came too late, it is asked to leave."""
         self.connections.add(connection)
         if self.is_draining:
-            self._close(connection)
+            _ = self._close(connection)
 
     def discard(self, connection: "Connection") -> None:
         """It has ended."""

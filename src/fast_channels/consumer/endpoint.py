@@ -12,11 +12,22 @@ __all__ = ["Endpoint"]
 
 
 class Endpoint:
-    """`receive` and `send` of a `WebSocket`, which may have been accepted before."""
+    """`receive` and `send` of a `WebSocket`, which may have been accepted before.
+
+    Everything goes through it, so that its states are what the framework expects in the end.
+
+    Raises:
+        TypeError: that is no WebSocket.
+        RuntimeError: it is closed already.
+    """
 
     def __init__(self, websocket: "WebSocket") -> None:
-        from starlette.websockets import WebSocketDisconnect, WebSocketState
+        from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+        if not isinstance(websocket, WebSocket):
+            raise TypeError(f"serve() takes the WebSocket of an endpoint, not {type(websocket).__name__}")
+        if WebSocketState.DISCONNECTED in (websocket.client_state, websocket.application_state):
+            raise RuntimeError("the WebSocket is closed already: there is nothing to serve")
         self._websocket = websocket
         self._gone = WebSocketDisconnect
         self._client_gone = False

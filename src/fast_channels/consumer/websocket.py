@@ -196,7 +196,14 @@ class AsyncWebsocketConsumer(AsyncConsumer):
             await ChatConsumer.serve(websocket, room=room, user=user)
         ```
 
-        A connection that the endpoint has accepted already is taken over as it is.
+        Parameters of path and query come as the endpoint has them, and in `scope`. A connection that the endpoint has
+        accepted already is taken over as it is: `accept()` does nothing more. It is not to be used afterwards, nor by
+        anybody else meanwhile.
+
+        Raises:
+            TypeError: that is no WebSocket of Starlette, or the constructor does not take `initkwargs`.
+            RuntimeError: the WebSocket is closed already.
+            Exception: what the consumer raises, as when a server calls it.
         """
         from fast_channels.consumer.endpoint import Endpoint
 
