@@ -1,13 +1,16 @@
 """What somebody could write to a server who means no good, or nothing at all."""
 
 import random
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 from redis import Redis
 
-__all__ = ["NO_MAPS", "NO_MESSAGES", "WORDS", "heads", "spoil"]
+from fast_channels.layers.redis.keys import QueueKeys
+
+__all__ = ["NO_MAPS", "NO_MESSAGES", "WORDS", "heads", "put", "spoil"]
 
 SEED = 20_240_229
 
@@ -65,6 +68,15 @@ def heads() -> Iterator[bytes]:
         for expiry in (b"", b"0", b"-5", b"x", b"60000", b"9" * 30, b"9" * 5000):
             for name in (b"", b"room", b"specific.x!y", b"\xff", b"a" * 5000):
                 yield b"%b%b|%b" % (kind, expiry, name)
+
+
+def put(admin: Any, keys: QueueKeys, channel: str, payload: bytes) -> None:
+    """Put a payload into a shared channel as if it had been sent there."""
+    shared = keys.shared(channel)
+    id = admin.hincrby(shared.marks, "last", 1)
+    admin.hset(shared.payloads, id, payload)
+    admin.hset(shared.states, id, f"0:0:{int(time.time() * 1000)}")
+    admin.rpush(shared.ready, id)
 
 
 def spoil(admin: "Redis", key: bytes, kind: str, word: bytes) -> None:

@@ -14,6 +14,7 @@ from fast_channels.layers.redis.keys import QueueKeys
 from fast_channels.names import client_of
 from fast_channels.serializers import BaseMessageSerializer, MsgPackSerializer
 from tests.security.conftest import MakeQueue
+from tests.security.garbage import put
 from tests.support.waiting import PATIENCE, until
 
 MESSAGE = {"type": "test"}
@@ -206,15 +207,6 @@ async def replay(layer: RedisChannelLayer, admin: Any) -> list[Any]:
         while (message := await asyncio.wait_for(layer.receive(channel), PATIENCE)) != {"type": "after"}:
             found.append(message["type"])
     return found
-
-
-def put(admin: Any, keys: QueueKeys, channel: str, payload: bytes) -> None:
-    """Put a payload into a shared channel as if it had been sent there."""
-    shared = keys.shared(channel)
-    id = admin.hincrby(shared.marks, "last", 1)
-    admin.hset(shared.payloads, id, payload)
-    admin.hset(shared.states, id, f"0:0:{int(time.time() * 1000)}")
-    admin.rpush(shared.ready, id)
 
 
 async def test_what_was_sent_to_one_is_no_message_for_another(make_queue: MakeQueue, admin: Any) -> None:
