@@ -4,10 +4,12 @@ import argparse
 import asyncio
 import signal
 import sys
+import tempfile
+from pathlib import Path
 
 from sandbox.check import check
-from sandbox.demo import start_demo
-from sandbox.processes import ChildFailed, Family
+from sandbox.demo import running
+from sandbox.processes import ChildFailed, Family, first_of
 
 __all__ = ["main"]
 
@@ -32,16 +34,21 @@ def main() -> int:
 async def run(checking: bool) -> int:
     """Run the demo until it was checked, a child fails, or a signal comes."""
     stop_on_signal()
-    async with Family() as family:
-        try:
-            demo = await start_demo(family)
-            print(demo, flush=True)
-            if checking:
-                return await family.during(check(demo))
-            print("  Ctrl-C stops everything.\n", flush=True)
-            await family.during(asyncio.Event().wait())
-        finally:
-            ignore_signals()
+    with tempfile.TemporaryDirectory(prefix="fast-channels-demo-", ignore_cleanup_errors=True) as folder:
+        async with Family(Path(folder)) as family:
+            try:
+                async with running(family, Path(folder)) as (demo, supervisor):
+                    print(demo, flush=True)
+                    work = check(demo) if checking else until_signal()
+                    return await family.during(first_of(work, supervisor.run()))
+            finally:
+                ignore_signals()
+
+
+async def until_signal() -> int:
+    """Wait to be cancelled."""
+    print("  Ctrl-C stops everything.\n", flush=True)
+    await asyncio.Event().wait()
     return 0
 
 

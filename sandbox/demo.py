@@ -1,14 +1,24 @@
-"""The processes of the demo: a Redis server, two web servers, and a sender that is no server."""
+"""The processes of the demo: a Redis server, two web servers, two workers, and a clock that is neither."""
 
+import os
 import socket
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
 
+from sandbox import control, store
 from sandbox.processes import Child, ChildFailed, Family
 from sandbox.rooms import LOBBY
-from sandbox.valkey import redis_url, shown
+from sandbox.supervisor import Place, Supervisor
+from sandbox.valkey import shown, start_valkey, start_valkey_at
 from sandbox.web import fetch
 
-__all__ = ["Demo", "Server", "start_demo", "start_server"]
+__all__ = ["Demo", "Server", "running", "start_server"]
+
+SERVERS = ("server 1", "server 2")
+WORKERS = ("worker 1", "worker 2")
 
 
 @dataclass(frozen=True)
@@ -16,7 +26,12 @@ class Server:
     """A web server of the demo; `address` is where its page is."""
 
     address: str
-    child: Child
+    place: Place
+
+    @property
+    def pid(self) -> int:
+        """The process that serves there now."""
+        return self.place.pid
 
 
 @dataclass(frozen=True)
@@ -24,65 +39,134 @@ class Demo:
     """What runs."""
 
     redis: str
-    servers: tuple[Server, Server]
-    sender: Child
+    servers: Sequence[Server]
+    workers: Sequence[Place]
+    clock: Place
 
     def __str__(self) -> str:
-        first, second = self.servers
-        return f"""
-  Redis     {self.redis}
-  Server 1  {first.address}  (pid {first.child.pid})
-  Server 2  {second.address}  (pid {second.child.pid})
-  Sender    says the time in the lobby  (pid {self.sender.pid})
+        places = [f"  {place.name.capitalize():9} takes jobs  (pid {place.pid})" for place in self.workers]
+        pages = [f"  {server.place.name.capitalize():9} {server.address}  (pid {server.pid})" for server in self.servers]
+        address = self.servers[0].address
+        lines = [
+            f"  Redis     {self.redis}",
+            *pages,
+            *places,
+            f"  Clock     says the time in the lobby  (pid {self.clock.pid})",
+            "",
+            "  Open the addresses of both servers side by side: what you do at one appears at the other. Or post something:",
+            "",
+            f"  curl {address}/api/rooms/{LOBBY}/messages -H 'content-type: application/json' -d '{{\"text\": \"Hello\"}}'",
+            "",
+            f"  A WebSocket of your own:  {address.replace('http', 'ws', 1)}/ws/chat/{LOBBY}",
+        ]
+        return "\n".join(["", *lines, ""])
 
-  Open the addresses of both servers side by side: what you type at one appears at the other. Or post something:
 
-  curl {first.address}/api/rooms/{LOBBY}/messages -H 'content-type: application/json' -d '{{"text": "Hello"}}'
-"""
+@dataclass
+class Setting:
+    """Where the demo runs: its family, its folder, and what every process finds in its environment."""
+
+    family: Family
+    supervisor: Supervisor
+    folder: Path
+    control_fd: int
+    env: dict[str, str] = field(default_factory=dict)
 
 
-async def start_demo(family: Family) -> Demo:
+@asynccontextmanager
+async def running(family: Family, folder: Path) -> AsyncIterator[tuple[Demo, Supervisor]]:
+    """Start everything; both servers answer when the block begins. `Supervisor.run()` must run within it.
+
+    What the processes write to disk is in `folder`, which outlives the family.
+    """
+    async with AsyncExitStack() as stack:
+        control_fd, commands = await stack.enter_async_context(control.commands())
+        setting = Setting(family, Supervisor(family, commands), folder, control_fd)
+        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in SERVERS]
+        yield await start_demo(setting, listeners), setting.supervisor
+
+
+async def start_demo(setting: Setting, listeners: Sequence[socket.socket]) -> Demo:
     """Start everything; both servers answer when this returns."""
-    url, origin = await redis_url(family)
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    addresses = [address_of(listener) for listener in listeners]
-    env = {"REDIS_URL": url, "SANDBOX_SERVERS": " ".join(addresses)}
-    first, second = [
-        await start_server(family, f"server {number}", listener, env) for number, listener in enumerate(listeners, 1)
-    ]
-    for server in (first, second):
-        await ready(family, server)
-    sender = await family.start_python("sender", "sandbox.sender", env=env)
-    return Demo(f"{shown(url)}  ({origin})", (first, second), sender)
+    url, origin, killable = await redis_url(setting)
+    setting.env |= {
+        "REDIS_URL": url,
+        "SANDBOX_ID": uuid4().hex[:8],
+        "SANDBOX_STORE": str(setting.folder / "store.sqlite"),
+        "SANDBOX_SERVERS": " ".join(map(address_of, listeners)),
+        control.NAMES: ",".join((*SERVERS, *WORKERS, "clock", *killable)),
+    }
+    store.prepare(setting.folder / "store.sqlite")
+    servers = [await fill_server(setting, name, listener) for name, listener in zip(SERVERS, listeners, strict=True)]
+    workers = [await fill(setting, name, "sandbox.worker") for name in WORKERS]
+    for server in servers:
+        await ready(setting.family, server.address, server.place.child)
+    clock = await fill(setting, "clock", "sandbox.sender")
+    return Demo(f"{shown(url)}  ({origin})", servers, workers, clock)
 
 
-async def start_server(family: Family, name: str, listener: socket.socket, env: dict[str, str]) -> Server:
-    """Start a web server on `listener`, which is closed here: only the server has it then."""
-    with listener:
-        child = await family.start_python(
-            name, "sandbox.server", str(listener.fileno()), env=env, pass_fds=[listener.fileno()]
-        )
-        return Server(address_of(listener), child)
+async def redis_url(setting: Setting) -> tuple[str, str, list[str]]:
+    """The URL of the Redis server to use, where it comes from, in words, and the name of its place, if it has one."""
+    url = os.getenv("REDIS_URL")
+    if url:
+        return url, "from REDIS_URL", []
+    family, folder = setting.family, setting.folder
+    url, child = await start_valkey(family, folder, needed=False)
+    port = int(url.rpartition(":")[2])
+    setting.supervisor.take(Place("valkey", lambda: start_valkey_at(family, port, folder, needed=False), child))
+    return url, f"an embedded Valkey, pid {child.pid}", ["valkey"]
 
 
-async def ready(family: Family, server: Server) -> None:
-    """Wait until `server` answers and reaches its Redis server."""
-    await family.ready(server.child, lambda: complaint(server))
+async def fill(setting: Setting, name: str, module: str) -> Place:
+    """Start a process that is no server."""
+    env = {**setting.env, "SANDBOX_NAME": name}
+    return await setting.supervisor.fill(
+        name, lambda: setting.family.start_python(name, module, env=env, needed=False)
+    )
 
 
-async def complaint(server: Server) -> str:
-    """Why `server` does not answer; nothing if it does.
+async def fill_server(setting: Setting, name: str, listener: socket.socket) -> Server:
+    """Start a web server on `listener`, which stays open here: while there is no server, who connects waits for it."""
+    env = {**setting.env, control.FD: str(setting.control_fd)}
+    place = await setting.supervisor.fill(
+        name, lambda: start_server(setting.family, name, listener, env, [setting.control_fd])
+    )
+    return Server(address_of(listener), place)
+
+
+async def start_server(
+    family: Family, name: str, listener: socket.socket, env: dict[str, str], pass_fds: Sequence[int] = ()
+) -> Child:
+    """Start a web server on `listener`."""
+    port = str(listener.getsockname()[1])
+    return await family.start_python(
+        name,
+        "sandbox.server",
+        str(listener.fileno()),
+        env={**env, "SANDBOX_NAME": name, "SANDBOX_PORT": port},
+        pass_fds=[listener.fileno(), *pass_fds],
+        needed=False,
+    )
+
+
+async def ready(family: Family, address: str, child: Child) -> None:
+    """Wait until the server at `address` answers and reaches its Redis server."""
+    await family.ready(child, lambda: complaint(address, child))
+
+
+async def complaint(address: str, child: Child) -> str:
+    """Why the server at `address` does not answer; nothing if it does.
 
     Raises:
         ChildFailed: it answers that it is not well. It has waited for its Redis server, so there is no use in asking
             again.
     """
     try:
-        status, answer = await fetch(f"{server.address}/health")
+        status, answer = await fetch(f"{address}/health")
     except OSError as error:
         return str(error)
     if status != 200:
-        raise ChildFailed(server.child, f"is not well: {answer['detail']}")
+        raise ChildFailed(child, f"is not well: {answer['detail']}")
     return ""
 
 

@@ -1,76 +1,81 @@
 """The web application. One server of it: `uvicorn sandbox.main:app`. All of the demo: `python -m sandbox`."""
 
+import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
-from pydantic import BaseModel, Field
-from starlette.routing import WebSocketRoute
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from fast_channels.exceptions import FastChannelsError, InvalidNameError
 from fast_channels.layers import channel_layers
-from sandbox.consumers import EVERYBODY, ChatConsumer, NotificationConsumer, VisitorConsumer
+from fast_channels.routing import consumer_route
+from sandbox import api
+from sandbox.consumers import (
+    ChatConsumer,
+    JobsConsumer,
+    LinesConsumer,
+    NotificationConsumer,
+    StatisticsConsumer,
+    SystemConsumer,
+    VisitorConsumer,
+)
 from sandbox.layers import setup_channel_layers
-from sandbox.rooms import ROOM_RULE, ChatText, chat_message, room_group
+from sandbox.origin import SameOrigin
+from sandbox.presence import presence
+from sandbox.reports import report_for_ever
+from sandbox.rooms import ROOM_RULE
+from sandbox.sockets import SocketCounter
 
 __all__ = ["app"]
 
 STATIC = Path(__file__).parent / "static"
 
+HOSTS = os.getenv("SANDBOX_HOSTS", "127.0.0.1 localhost").split()
+"""The names under which the page may be asked for; `*` for any."""
+
 setup_channel_layers()  # before the app is made
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Report while the application runs; close the layers when it ends."""
+    async with channel_layers.lifespan(app):
+        reporting = asyncio.create_task(report_for_ever("server", besides=presence.announce_all))
+        try:
+            yield
+        finally:
+            reporting.cancel()
+
 
 app = FastAPI(
     title="Fast Channels demo",
-    lifespan=channel_layers.lifespan,
+    lifespan=lifespan,
     routes=[
-        WebSocketRoute("/ws/chat/{room}", endpoint=ChatConsumer.as_asgi()),
-        WebSocketRoute("/ws/notifications", endpoint=NotificationConsumer.as_asgi()),
-        WebSocketRoute("/ws/visitors", endpoint=VisitorConsumer.as_asgi()),
+        consumer_route("/ws/system", SystemConsumer),
+        consumer_route("/ws/chat/{room}", ChatConsumer),
+        consumer_route("/ws/jobs", JobsConsumer),
+        consumer_route("/ws/lines", LinesConsumer),
+        consumer_route("/ws/notifications", NotificationConsumer),
+        consumer_route("/ws/statistics", StatisticsConsumer),
+        consumer_route("/ws/visitors", VisitorConsumer),
     ],
 )
+app.include_router(api.router)
 app.mount("/static", StaticFiles(directory=STATIC), name="static")
+app.add_middleware(SocketCounter)
+app.add_middleware(SameOrigin)
+app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)
 
 
 @app.get("/", include_in_schema=False)
 async def page() -> FileResponse:
-    """The chat page."""
+    """The page."""
     return FileResponse(STATIC / "index.html")
-
-
-@app.post("/api/rooms/{room}/messages", status_code=202)
-async def post_message(room: str, said: ChatText) -> dict[str, bool]:
-    """Say something in a room from outside: it appears in every page that is in the room, on every server."""
-    await channel_layers["chat"].group_send(room_group(room), chat_message(room, said, via="http"))
-    return {"sent": True}
-
-
-class Notification(BaseModel):
-    """What everybody should know."""
-
-    text: str = Field(min_length=1, max_length=200)
-
-
-@app.post("/api/notifications", status_code=202)
-async def post_notification(notification: Notification) -> dict[str, bool]:
-    """Tell every page on every server, in whatever room it is."""
-    await channel_layers["notifications"].group_send(EVERYBODY, {"type": "notification", "text": notification.text})
-    return {"sent": True}
-
-
-@app.get("/api/server")
-async def server() -> dict[str, Any]:
-    """Which process answers, and where all servers of this demo are."""
-    return {"pid": os.getpid(), "servers": os.getenv("SANDBOX_SERVERS", "").split()}
-
-
-@app.get("/health")
-async def health() -> dict[str, Any]:
-    """Well if the Redis server behind the layers can be reached (503 if not)."""
-    await channel_layers["chat"].group_send("health", {"type": "health.check"})
-    return {"status": "ok", "pid": os.getpid(), "layers": channel_layers.list_aliases()}
 
 
 @app.exception_handler(InvalidNameError)

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Never, Self, TypeVar
 
-__all__ = ["Child", "ChildFailed", "Family"]
+__all__ = ["Child", "ChildFailed", "Family", "first_of"]
 
 T = TypeVar("T")
 
@@ -30,6 +30,7 @@ class Child:
     name: str
     process: Process
     quiet: bool
+    needed: bool = True
     lines: "deque[str]" = field(default_factory=lambda: deque(maxlen=20))
 
     @property
@@ -61,22 +62,20 @@ class Family:
     """An `async with` block whose child processes are gone when it is left.
 
     They form one process group, so that Ctrl-C in a terminal reaches the parent alone, which ends them in order. The
-    group's leader is the guard: it kills the others if the parent dies and cannot do it.
+    group's leader is the guard: it kills the others if the parent dies and cannot do it, and removes `folder`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
         self._children: list[Child] = []
         self._copying: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        await self.start_python("guard", "sandbox.guard")
+        await self.start_python("guard", "sandbox.guard", *map(str, filter(None, [self._folder])))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(GRACE):
-                for child in reversed(self._children[1:]):
-                    await self.stop(child)
+        await self.stop_all()
         self._kill()
         ends = [child.process.wait() for child in self._children]
         await asyncio.gather(*ends, *self._copying, return_exceptions=True)
@@ -88,9 +87,11 @@ class Family:
         *arguments: str,
         env: Mapping[str, str] | None = None,
         pass_fds: Iterable[int] = (),
+        needed: bool = True,
     ) -> Child:
         """Start `python -m module`, with `env` on top of this process's environment."""
-        return await self.start(name, sys.executable, "-m", module, *arguments, env=env, pass_fds=pass_fds)
+        command = (sys.executable, "-m", module, *arguments)
+        return await self.start(name, *command, env=env, pass_fds=pass_fds, needed=needed)
 
     async def start(
         self,
@@ -99,8 +100,12 @@ class Family:
         env: Mapping[str, str] | None = None,
         pass_fds: Iterable[int] = (),
         quiet: bool = False,
+        needed: bool = True,
     ) -> Child:
-        """Start a process of the group. The first one leads it, and gets the pipe that tells of the parent's death."""
+        """Start a process of the group. The first one leads it, and gets the pipe that tells of the parent's death.
+
+        If one ends that is `needed`, that is an error in `during()`.
+        """
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=DEVNULL if self._children else PIPE,
@@ -111,7 +116,7 @@ class Family:
             pass_fds=tuple(pass_fds),
             process_group=self._children[0].pid if self._children else 0,
         )
-        child = Child(name, process, quiet)
+        child = Child(name, process, quiet, needed)
         self._children.append(child)
         self._copying.add(asyncio.create_task(child.copy_output()))
         return child
@@ -121,6 +126,20 @@ class Family:
         with suppress(ProcessLookupError):
             child.process.terminate()
         await child.process.wait()
+        self.forget(child)
+
+    async def stop_all(self) -> None:
+        """Ask every child but the guard to end, and wait until all did or `GRACE` is over.
+
+        The first one is asked last: it is what the others use.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRACE):
+                await asyncio.gather(*map(self.stop, self._children[2:]))
+                await asyncio.gather(*map(self.stop, self._children[1:]))
+
+    def forget(self, child: Child) -> None:
+        """Think no more of `child`, which has ended; its last lines are still printed."""
         self._children.remove(child)
 
     async def ready(self, child: Child, probe: Callable[[], Awaitable[str]], seconds: float = 60) -> None:
@@ -140,25 +159,35 @@ class Family:
             raise ChildFailed(child, f"was not ready after {seconds:g} s: {complaint}")
 
     async def during(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`, which needs every child.
+        """The result of `work`, which needs the children that are `needed`.
 
         Raises:
-            ChildFailed: one ended before the work did.
+            ChildFailed: one of them ended before the work did.
         """
-        task = asyncio.create_task(work)
-        exits = {child: asyncio.create_task(child.process.wait()) for child in self._children}
-        try:
-            await asyncio.wait([task, *exits.values()], return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise ChildFailed(next(child for child, end in exits.items() if end.done()))
-            return task.result()
-        finally:
-            for each in (task, *exits.values()):
-                each.cancel()
-            await asyncio.gather(task, *exits.values(), return_exceptions=True)
+        return await first_of(work, *(self._end_of(child) for child in self._children if child.needed))
+
+    async def _end_of(self, child: Child) -> Never:
+        await child.process.wait()
+        raise ChildFailed(child)
 
     def _kill(self) -> None:
         """Kill whoever is left of the group. Its id is the guard's: nobody else has it while one of them is there."""
         if any(child.process.returncode is None for child in self._children):
             with suppress(ProcessLookupError):
                 os.killpg(self._children[0].pid, signal.SIGKILL)
+
+
+async def first_of(work: Coroutine[Any, Any, T], *others: Coroutine[Any, Any, object]) -> T:
+    """The result of `work`, unless one of the `others`, which are not meant to end, raises first. All have ended then."""
+    tasks = [asyncio.create_task(each) for each in (work, *others)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if tasks[0] not in done:
+            done.pop().result()
+            raise AssertionError("what is not meant to end has ended")
+        result: T = tasks[0].result()
+        return result
+    finally:
+        for each in tasks:
+            each.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

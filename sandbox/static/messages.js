@@ -1,37 +1,30 @@
-// The list of messages. Everything that people wrote goes in as text, never as HTML.
+// The list of messages in a room.
+
+import { appendTo, clock, element } from "./dom.js";
+import { served } from "./served.js";
 
 const MOST = 200;
 
 export class MessageList {
   constructor(list) {
     this.list = list;
-    this.pid = null; // of the server that serves this page
     this.empty();
   }
 
   empty(why = "Nobody has said anything yet.") {
-    this.list.replaceChildren(element("li", "line", why));
-    this.fresh = true;
+    this.list.replaceChildren(element("li", "line empty", why));
   }
 
   // A line of the page's own.
   note(text) {
-    this.put(element("li", "line", text));
+    appendTo(this.list, element("li", "line", text), MOST);
   }
 
   add(message) {
-    this.put(message.via === "sender" ? clockLine(message) : bubble(message, this.pid));
-  }
-
-  put(item) {
+    const item = message.via === "sender" ? clockLine(message) : bubble(message);
     const last = this.list.lastElementChild;
-    const reading = this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight > 80;
-    const ticks = item.dataset.via === "sender" && last.dataset.via === "sender";
-    if (this.fresh || ticks) last.replaceWith(item);
-    else this.list.append(item);
-    this.fresh = false;
-    while (this.list.childElementCount > MOST) this.list.firstElementChild.remove();
-    if (!reading) this.list.scrollTop = this.list.scrollHeight;
+    if (message.via === "sender" && last?.dataset.via === "sender") last.replaceWith(item);
+    else appendTo(this.list, item, MOST);
   }
 }
 
@@ -44,30 +37,21 @@ function clockLine(message) {
   return item;
 }
 
-function bubble(message, ownPid) {
+function bubble(message) {
   const item = element("li", message.mine ? "bubble mine" : "bubble");
   item.style.setProperty("--hue", hue(message.name));
   item.dataset.via = message.via;
-
-  const head = element("p", "who", message.name);
-  const time = element("time", "meta", new Date(message.at).toLocaleTimeString());
-  time.dateTime = message.at;
-  head.append(time);
-
-  const where = message.pid === ownPid ? "this server" : "the other server";
+  const where = message.pid === served.pid ? "this server" : "the other server";
   const how = message.via === "http" ? "posted to" : "typed at";
-  item.append(head, element("p", "said", message.text), element("p", "meta", `${how} ${where} (${message.pid})`));
+  item.append(
+    element("p", "who", message.name, clock(message.at)),
+    element("p", "said", message.text),
+    element("p", "meta", `${how} ${where} (${message.pid})`),
+  );
   return item;
 }
 
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
-function hue(name) {
+export function hue(name) {
   let sum = 0;
   for (const letter of name) sum = (sum * 31 + letter.codePointAt(0)) % 360;
   return (sum * 137) % 360;

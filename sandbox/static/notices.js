@@ -1,30 +1,40 @@
-// What everybody is told, in whatever room, over /ws/notifications.
+// The card "Notifications": what everybody is told, in whatever room, over /ws/notifications.
 
 import { post } from "./api.js";
+import { $, clock, complain, element, setText } from "./dom.js";
 import { LiveSocket } from "./socket.js";
 
-const SHOWN = 10_000; // ms
-const $ = (id) => document.getElementById(id);
+const SHOWN = 8_000; // ms
+const MOST = 4;
 let timer = null;
 
 export function startNotices() {
-  new LiveSocket("/ws/notifications", (message) => message.type === "notification" && show(message.text));
+  $("notices").append(element("li", "empty", "No news is good news."));
+  new LiveSocket("/ws/notifications", { onMessage, card: $("notices-card") });
   $("everybody-form").addEventListener("submit", tell);
 }
 
-function show(text) {
+function onMessage(message) {
+  if (message.type === "notification") show(message);
+}
+
+function show({ text, process }) {
   clearTimeout(timer);
-  $("notice").textContent = text;
-  timer = setTimeout(() => ($("notice").textContent = ""), SHOWN);
+  setText($("notice"), text);
+  timer = setTimeout(() => setText($("notice"), ""), SHOWN);
+
+  $("notices").querySelector(".empty")?.remove();
+  $("notices").prepend(element("li", "", clock(new Date().toISOString()), ` ${text} `, element("span", "meta", `by ${process}`)));
+  while ($("notices").childElementCount > MOST) $("notices").lastElementChild.remove();
 }
 
 async function tell(event) {
   event.preventDefault();
-  $("everybody-error").textContent = "";
+  complain("everybody-error");
   try {
     await post("/api/notifications", { text: $("everybody").value });
     $("everybody").value = "";
   } catch (error) {
-    $("everybody-error").textContent = error.message;
+    complain("everybody-error", error.message);
   }
 }

@@ -2,27 +2,36 @@
 
 const FIRST_PAUSE = 500; // ms
 const LONGEST_PAUSE = 10_000;
+const TOO_LONG = 15_000; // to connect: a server that accepts nobody is as good as none
 const REFUSED = 4400; // the server says: do not try this again
 
 export class LiveSocket {
   // onMessage(message) gets what the server sends. onState(state, seconds) gets "connecting", "open", "waiting" (with the
-  // seconds until the next attempt), "refused" or "closed".
-  constructor(path, onMessage, onState = () => {}) {
+  // seconds until the next attempt), "refused" or "closed". The card, an element, shows the state as well.
+  constructor(path, { onMessage, onState = () => {}, card }) {
     this.url = new URL(path, location.href.replace(/^http/, "ws"));
     this.onMessage = onMessage;
-    this.onState = onState;
+    this.onState = (state, seconds) => {
+      if (card) card.dataset.state = state;
+      onState(state, seconds);
+    };
     this.attempts = 0;
-    this.retryNow = () => this.timer && this.connect();
+    this.retryNow = () => this.timer && !this.isOpening && this.connect();
     addEventListener("online", this.retryNow);
     this.connect();
   }
 
   connect() {
     clearTimeout(this.timer);
-    this.timer = null;
+    this.isOpening = true;
     this.onState("connecting");
     const socket = (this.socket = new WebSocket(this.url));
-    socket.onopen = () => this.onState("open");
+    this.timer = setTimeout(() => socket.close(), TOO_LONG);
+    socket.onopen = () => {
+      clearTimeout(this.timer);
+      this.isOpening = false;
+      this.onState("open");
+    };
     socket.onmessage = (event) => {
       this.attempts = 0; // a server that only accepts and closes does not count as well
       this.onMessage(JSON.parse(event.data));
@@ -31,6 +40,8 @@ export class LiveSocket {
   }
 
   lost(code) {
+    clearTimeout(this.timer);
+    this.isOpening = false;
     if (code === REFUSED) {
       this.onState("refused");
       return;
@@ -40,11 +51,14 @@ export class LiveSocket {
     this.timer = setTimeout(() => this.connect(), pause);
   }
 
+  get isOpen() {
+    return this.socket.readyState === WebSocket.OPEN;
+  }
+
   // Whether the message could be handed to the connection.
   send(message) {
-    const open = this.socket.readyState === WebSocket.OPEN;
-    if (open) this.socket.send(JSON.stringify(message));
-    return open;
+    if (this.isOpen) this.socket.send(JSON.stringify(message));
+    return this.isOpen;
   }
 
   close() {

@@ -1,23 +1,25 @@
-// The chat card: one room at a time, over /ws/chat/ROOM.
+// The card "Room": one room at a time, over /ws/chat/ROOM.
 
 import { post } from "./api.js";
+import { $, complain } from "./dom.js";
+import { myName, startName } from "./me.js";
+import { Members } from "./members.js";
 import { MessageList } from "./messages.js";
 import { LiveSocket } from "./socket.js";
 
-const $ = (id) => document.getElementById(id);
 const messages = new MessageList($("log"));
+const members = new Members($("members"), (text) => messages.note(text));
 let room = null;
 let socket = null;
 let lost = false;
 
-export function startChat(page) {
-  addEventListener("hashchange", () => enter(roomOfAddress(), page));
+export function startRooms() {
+  startName(() => socket.send({ type: "enter", name: myName() }));
+  addEventListener("hashchange", () => location.hash !== "#cards" && enter(roomOfAddress()));
   $("room-form").addEventListener("submit", goToRoom);
   $("chat-form").addEventListener("submit", say);
-  $("name").value = rememberedName();
-  $("name").addEventListener("change", () => localStorage.setItem("name", $("name").value));
   $("copy").addEventListener("click", copyCurl);
-  enter(roomOfAddress(), page);
+  enter(roomOfAddress());
 }
 
 function roomOfAddress() {
@@ -28,32 +30,33 @@ function roomOfAddress() {
   }
 }
 
-// `page.onState` is told how the connection is, `page.onServer` which process serves it.
-function enter(name, page) {
+function enter(name) {
   socket?.close();
   room = name;
   lost = false;
   messages.empty();
-  complain("");
+  members.empty(null);
+  complain("chat-error");
   $("room-name").textContent = room;
   $("curl").textContent = curl();
-  const changed = (state, seconds) => {
-    lost ||= state === "waiting";
-    if (state === "refused") messages.empty("Nobody can be in this room.");
-    page.onState(state, seconds);
-  };
-  socket = new LiveSocket(`/ws/chat/${encodeURIComponent(room)}`, (message) => show(message, page), changed);
+  socket = new LiveSocket(`/ws/chat/${encodeURIComponent(room)}`, { onMessage, onState, card: $("rooms-card") });
 }
 
-function show(message, page) {
-  if (message.type === "hello") welcome(message.pid, page);
+function onState(state) {
+  lost ||= state === "waiting";
+  if (state === "refused") messages.empty("Nobody can be in this room.");
+}
+
+function onMessage(message) {
+  if (message.type === "hello") welcome(message);
   if (message.type === "message") messages.add(message);
-  if (message.type === "error") complain(message.text);
+  if (message.type === "roster") members.take(message);
+  if (message.type === "error") complain("chat-error", message.text);
 }
 
-function welcome(pid, page) {
-  messages.pid = pid;
-  page.onServer(pid);
+function welcome(hello) {
+  members.empty(hello.id);
+  socket.send({ type: "enter", name: myName() });
   if (lost) messages.note("Connected again. What was said in the meantime is not shown.");
   lost = false;
 }
@@ -69,26 +72,16 @@ function goToRoom(event) {
 
 async function say(event) {
   event.preventDefault();
-  const said = { name: $("name").value, text: $("text").value };
-  complain("");
+  const said = { name: myName(), text: $("text").value };
+  complain("chat-error");
   try {
     if (event.target.elements.via.value === "http") await post(`/api/rooms/${encodeURIComponent(room)}/messages`, said);
     else if (!socket.send(said)) throw new Error("Not sent: there is no connection.");
     $("text").value = "";
   } catch (error) {
-    complain(error.message);
+    complain("chat-error", error.message);
   }
   $("text").focus();
-}
-
-function complain(text) {
-  $("chat-error").textContent = text;
-}
-
-function rememberedName() {
-  const name = localStorage.getItem("name") || `Guest ${Math.floor(Math.random() * 900) + 100}`;
-  localStorage.setItem("name", name);
-  return name;
 }
 
 function curl() {

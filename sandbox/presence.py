@@ -1,0 +1,54 @@
+"""Who is in which room. Each server process tells a room whom it serves there; pages put the lists together.
+
+No process has to know of the others: what a process said is good until it says something else, or until it has said
+nothing for `GOOD_FOR` seconds, as after its death.
+"""
+
+from collections import defaultdict
+from typing import Any
+
+from fast_channels.layers import channel_layers
+from sandbox.identity import NAME, identity
+from sandbox.rooms import room_group
+
+__all__ = ["GOOD_FOR", "Presence", "presence"]
+
+GOOD_FOR = 4.0
+"""Seconds; a list comes once a second, and whenever somebody comes or goes."""
+
+
+class Presence:
+    """The people whom this process serves, by room and by channel."""
+
+    def __init__(self) -> None:
+        self._rooms: defaultdict[str, dict[str, str]] = defaultdict(dict)
+
+    async def enter(self, room: str, channel: str, name: str) -> None:
+        """Somebody came in, or has another name now."""
+        self._rooms[room][channel] = name
+        await self.announce(room)
+
+    async def leave(self, room: str, channel: str) -> None:
+        """Somebody is gone; idempotent."""
+        if self._rooms[room].pop(channel, None) is not None:
+            await self.announce(room)
+        if not self._rooms[room]:
+            del self._rooms[room]
+
+    async def announce(self, room: str) -> None:
+        """Tell everybody in `room`, on all servers, whom this process serves there."""
+        members = [{"id": channel, "name": name} for channel, name in self._rooms[room].items()]
+        roster: dict[str, Any] = {"type": "room.roster", **identity(), "members": members, "good_for": GOOD_FOR}
+        await channel_layers["chat"].group_send(room_group(room), roster)
+
+    async def announce_all(self) -> None:
+        """The same for every room: a sign of life."""
+        for room in tuple(self._rooms):
+            await self.announce(room)
+
+    def __repr__(self) -> str:
+        return f"<Presence in {NAME}: {({room: len(members) for room, members in self._rooms.items()})}>"
+
+
+presence = Presence()
+"""That of this process."""
