@@ -173,13 +173,17 @@ class InMemoryChannelLayer(BaseChannelLayer):
         exclude: Collection[str] = (),
         expiry: float | None = None,
     ) -> None:
+        if isinstance(group, str) and not exclude:
+            names.check_group_name(group)
+            entry = self._entry(message, expiry)
+            with self._lock:
+                self._local.deliver_group(group, entry)
+                self._counters.group_sent += 1
+            return
         groups, excluded = groups_of(group), excluded_channels(exclude)
         entry = self._entry(message, expiry)
         with self._lock:
-            if len(groups) == 1 and not excluded:
-                self._local.deliver_group(groups[0], entry)
-            else:
-                self._local.deliver_groups(groups, entry, excluded)
+            self._local.deliver_groups(groups, entry, excluded)
             self._counters.group_sent += 1
 
     # Life

@@ -1,15 +1,12 @@
 """What a sender may say to whom: checked here, for every layer."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 from fast_channels import names
 from fast_channels.exceptions import InvalidMessageError, InvalidNameError
 
 __all__ = ["check_expiry", "excluded_channels", "groups_of", "numbered_pairs"]
-
-
-_NOBODY: Final[frozenset[str]] = frozenset()
 
 
 def check_expiry(expiry: object) -> None:
@@ -42,8 +39,6 @@ def excluded_channels(exclude: Collection[str]) -> frozenset[str]:
     Raises:
         InvalidNameError: one of them is no channel's name, or there is no collection around a name.
     """
-    if exclude == ():
-        return _NOBODY
     if isinstance(exclude, str):
         raise InvalidNameError(f"exclude is a collection of channel names: [{exclude!r}], not {exclude!r}")
     channels = tuple(exclude)

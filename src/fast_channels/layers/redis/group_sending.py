@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from fast_channels.exceptions import OutcomeUnknown, ServerRefused, ServerUnreachable
@@ -15,20 +15,20 @@ from fast_channels.layers.redis.hub import Hub
 from fast_channels.layers.redis.keys import QueueKeys
 from fast_channels.layers.redis.mailroom import pack_head
 from fast_channels.layers.redis.outbox import PASSING, PAUSE
-from fast_channels.layers.redis.recipients import by_owner, recipients_of
+from fast_channels.layers.redis.recipients import Recipients, by_owner, recipients_of
 from fast_channels.layers.redis.results import STORED, count_dropped
 from fast_channels.layers.redis.scripts import MEMBERS, run
 from fast_channels.layers.redis.ways import GroupOutlet
 from fast_channels.layers.redis.wiring import QueueWiring
 
-__all__ = ["GroupLetters", "GroupSending", "head_and_context"]
+__all__ = ["AudienceLetters", "GroupLetters", "GroupSending", "head_and_context"]
 
 logger = logging.getLogger("fast_channels.redis")
 
 Encode = Callable[[Any, bytes], bytes]
 """The payload of a message, encrypted for a context."""
 
-NOBODY: frozenset[str] = frozenset()
+Post = asyncio.Future[str]
 
 
 def head_and_context(keys: QueueKeys, audience: Audience, expiry: int) -> tuple[bytes, bytes]:
@@ -41,50 +41,46 @@ def head_and_context(keys: QueueKeys, audience: Audience, expiry: int) -> tuple[
 
 
 class GroupLetters:
-    """What a message to an audience is for each inbox: to name who is excluded costs only the inboxes where they are.
+    """What a message to groups is for each inbox.
 
     Args:
-        head: what stands before it where nobody is excluded.
-        context: what it is encrypted for there.
+        payload: encrypted, if it is, for what inboxes know.
+        head: what stands before it there.
         expiry: milliseconds.
-        encode: raises if the message cannot be encoded, here already.
-        encrypted: whether the payload depends on what it is encrypted for.
+        encode: makes a payload for somebody who knows something else; None: it is the same for everybody.
     """
 
-    def __init__(
-        self,
-        keys: QueueKeys,
-        audience: Audience,
-        head: bytes,
-        context: bytes,
-        message: Any,
-        expiry: int,
-        encode: Encode,
-        *,
-        encrypted: bool,
-    ) -> None:
+    def __init__(self, message: Any, payload: bytes, head: bytes, expiry: int, encode: Encode | None) -> None:
         self.message = message
         self.expiry = expiry
-        self._keys = keys
-        self._groups = audience.groups
+        self._payload = payload
+        self._head = head
         self._encode = encode
-        self._encrypted = encrypted
-        self._excluded = by_owner(audience.excluded) if audience.excluded else {}
-        self.payload = encode(message, context)
-        self._letters = {NOBODY: (head, self.payload)}
 
     def for_inbox(self, client: str) -> tuple[bytes, bytes]:
         """Head and payload for the inbox of `client`."""
-        excluded = self._excluded.get(client, NOBODY)
-        letter = self._letters.get(excluded)
-        if letter is None:
-            head, context = head_and_context(self._keys, Audience(self._groups, excluded), self.expiry)
-            letter = self._letters[excluded] = head, self.payload_for(context)
-        return letter
+        return self._head, self._payload
 
-    def payload_for(self, context: bytes) -> bytes:
+    def for_context(self, context: bytes) -> bytes:
         """The payload for somebody who knows that context."""
-        return self._encode(self.message, context) if self._encrypted else self.payload
+        return self._payload if self._encode is None else self._encode(self.message, context)
+
+
+class AudienceLetters(GroupLetters):
+    """The same where some channels are excluded: to name them costs only the inboxes where they are."""
+
+    def __init__(self, keys: QueueKeys, audience: Audience, *what: Any) -> None:
+        super().__init__(*what)
+        self._keys = keys
+        self._groups = audience.groups
+        self._excluded = by_owner(audience.excluded)
+
+    def for_inbox(self, client: str) -> tuple[bytes, bytes]:
+        excluded = self._excluded.get(client)
+        if excluded is None:
+            return super().for_inbox(client)
+        head, context = head_and_context(self._keys, Audience(self._groups, excluded), self.expiry)
+        return head, self.for_context(context)
 
 
 class GroupSending:
@@ -97,54 +93,71 @@ class GroupSending:
         return f"<GroupSending of {self._wiring.keys.prefix!r}>"
 
     async def send(
-        self, hub: Hub, outlets: Mapping[str, GroupOutlet], excluded: frozenset[str], letters: GroupLetters
+        self, hub: Hub, groups: Sequence[GroupOutlet], letters: GroupLetters, excluded: Collection[str] = ()
     ) -> None:
-        """Send to all; who cannot be reached does not keep it from the others.
+        """Send to all members; who cannot be reached does not keep it from the others.
 
         Raises:
             FastChannelsError: what went wrong first.
         """
         errors: list[Exception] = []
-        members = await self._members_of_all(outlets, errors)
-        found = recipients_of(members, excluded)
-        for group, stranger in found.strangers:
-            self._drop_stranger(outlets[group], stranger, group)
-        posts: list[tuple[Member, asyncio.Future[str]]] = []
-        for member in found.members:
-            try:
-                posts.append((member, self._post(hub, member, letters)))
-            except ServerUnreachable as error:  # too much waits for its server
-                errors.append(error)
-        results: dict[Member, str] = {}
+        if len(groups) == 1:
+            listed = [(groups[0], await self._members(groups[0]))]
+        else:
+            listed = await self._members_of_all(groups, errors)
+        found = recipients_of(listed, excluded)
+        posts = self._posted(hub, found.members, letters, errors)
+        lost = []
         for member, post in posts:
             try:
-                results[member] = await post
+                result = await post
             except Exception as error:
                 errors.append(error)
-        lost = [member for member, result in results.items() if result != STORED]
-        if lost:
-            reached = {member.client for member, result in results.items() if result == STORED}
-            for member in lost:
-                self._not_delivered(outlets, found.members[member], member, results[member], reached)
+            else:
+                if result != STORED:
+                    lost.append((member, result))
+        if lost or found.strangers:
+            self._tidy(found, lost, posts)
         if errors:
             raise errors[0]
         self._wiring.counters.group_sent += 1
 
+    def _posted(
+        self, hub: Hub, members: Iterable[Member], letters: GroupLetters, errors: list[Exception]
+    ) -> list[tuple[Member, Post]]:
+        """What is on its way to each. What goes wrong is added to `errors`."""
+        posts = []
+        for member in members:
+            try:
+                posts.append((member, self._post(hub, member, letters)))
+            except ServerUnreachable as error:  # too much waits for its server
+                errors.append(error)
+        return posts
+
+    def _post(self, hub: Hub, member: Member, letters: GroupLetters) -> Post:
+        if member.client:
+            head, payload = letters.for_inbox(member.client)
+            return hub.ways.to_inbox(member.client).post(("", member.epoch, head, payload), len(payload))
+        way = hub.ways.outlet(member.channel)
+        payload = letters.for_context(way.context)  # whoever receives there knows the channel alone
+        before = before_payload(member.channel, way.capacity, letters.expiry)
+        return way.outbox.post((*before, payload), len(payload))
+
+    # Who is in a group
+
     async def _members_of_all(
-        self, outlets: Mapping[str, GroupOutlet], errors: list[Exception]
-    ) -> dict[str, list[bytes]]:
+        self, groups: Sequence[GroupOutlet], errors: list[Exception]
+    ) -> list[tuple[GroupOutlet, list[bytes]]]:
         """The members of each group. What goes wrong is added to `errors`."""
-        if len(outlets) == 1:
-            return {group: await self._members(outlet) for group, outlet in outlets.items()}
-        reading = (self._members(outlet) for outlet in outlets.values())
-        found: dict[str, list[bytes]] = {}
-        for group, members in zip(outlets, await asyncio.gather(*reading, return_exceptions=True), strict=True):
-            if isinstance(members, list):
-                found[group] = members
-            elif isinstance(members, Exception):
+        found = []
+        answers = await asyncio.gather(*map(self._members, groups), return_exceptions=True)
+        for group, members in zip(groups, answers, strict=True):
+            if isinstance(members, Exception):
                 errors.append(members)
-            else:
+            elif isinstance(members, BaseException):
                 raise members
+            else:
+                found.append((group, members))
         return found
 
     async def _members(self, outlet: GroupOutlet) -> list[bytes]:
@@ -163,30 +176,28 @@ class GroupSending:
                     raise
                 await asyncio.sleep(PAUSE)
 
-    def _post(self, hub: Hub, member: Member, letters: GroupLetters) -> "asyncio.Future[str]":
-        if member.client:
-            head, payload = letters.for_inbox(member.client)
-            return hub.ways.to_inbox(member.client).post(("", member.epoch, head, payload), len(payload))
-        way = hub.ways.outlet(member.channel)
-        payload = letters.payload_for(way.context)  # whoever receives there knows the channel alone
-        before = before_payload(member.channel, way.capacity, letters.expiry)
-        return way.outbox.post((*before, payload), len(payload))
+    # Who is not
 
-    def _drop_stranger(self, outlet: GroupOutlet, stranger: bytes, group: str) -> None:
-        """Take out what somebody else has put among the members: it would be met again with each message."""
-        _take_out(outlet, stranger)
-        if is_worth_a_line(self._wiring.counters.drop("undecodable")):
-            logger.warning("%s in group %s is no member: taken out", shown(stranger), group)
-
-    def _not_delivered(
-        self, outlets: Mapping[str, GroupOutlet], groups: list[str], member: Member, result: str, reached: set[str]
+    def _tidy(
+        self,
+        found: Recipients[GroupOutlet],
+        lost: Iterable[tuple[Member, str]],
+        posts: Iterable[tuple[Member, Post]],
     ) -> None:
-        if result == "g":  # its name says of which life of the inbox it was, so this ends no later membership
-            for group in groups:
-                _take_out(outlets[group], f"i:{member.client}:{member.epoch}".encode())
-            if member.client in reached:
-                return  # in its present life, which was known as well
-        count_dropped(self._wiring.counters, result, f"of group {', '.join(groups)}")
+        """Count who did not get the message, and take out of the groups who is gone."""
+        for group, stranger in found.strangers:
+            _take_out(group, stranger)  # it would be met again with each message
+            if is_worth_a_line(self._wiring.counters.drop("undecodable")):
+                logger.warning("%s in group %s is no member: taken out", shown(stranger), group.name)
+        reached = {member.client for member, post in posts if post.exception() is None and post.result() == STORED}
+        for member, result in lost:
+            groups = found.members[member]
+            if result == "g":  # its name says of which life of the inbox it was, so this ends no later membership
+                for group in groups:
+                    _take_out(group, f"i:{member.client}:{member.epoch}".encode())
+            if result != "g" or member.client not in reached:  # else its present life was known as well
+                names = ", ".join(group.name for group in groups)
+                count_dropped(self._wiring.counters, result, f"of group {names}")
 
 
 def _take_out(outlet: GroupOutlet, member: bytes) -> None:

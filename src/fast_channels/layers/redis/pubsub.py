@@ -21,6 +21,7 @@ from fast_channels.layers.redis.keys import Addresses
 from fast_channels.layers.redis.layer import RedisLayer
 from fast_channels.layers.redis.link import Patience
 from fast_channels.layers.redis.subscriptions import Gap
+from fast_channels.layers.redis.sync_pubsub import PubSubSyncLayer
 from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, numbered_pairs
 from fast_channels.serializers import MsgPackSerializer
 from fast_channels.type_defs import ChannelCapacityDict, OverflowPolicy
@@ -215,9 +216,10 @@ class RedisPubSubChannelLayer(RedisLayer[Inbox]):
         exclude: Collection[str] = (),
         expiry: float | None = None,
     ) -> None:
-        check_expiry(expiry)
+        if expiry is not None:
+            check_expiry(expiry)
         inbox = self._here()
-        if isinstance(group, str) and exclude == ():
+        if isinstance(group, str) and not exclude:
             outlet = inbox.group_outlet(group)
             payload = self._encode(message, outlet.context)
             if not payload.startswith(MARK):
@@ -235,6 +237,9 @@ class RedisPubSubChannelLayer(RedisLayer[Inbox]):
             if isinstance(outcome, Exception):  # the other groups have it
                 raise outcome
         self._counters.group_sent += 1
+
+    def _make_sync(self) -> PubSubSyncLayer:
+        return PubSubSyncLayer(self)
 
     # Life
 

@@ -18,7 +18,7 @@ from fast_channels.layers.redis.config import Hosts
 from fast_channels.layers.redis.destinations import before_payload
 from fast_channels.layers.redis.durability import DURABILITIES
 from fast_channels.layers.redis.graveyard import Graveyard
-from fast_channels.layers.redis.group_sending import GroupLetters, GroupSending, head_and_context
+from fast_channels.layers.redis.group_sending import AudienceLetters, GroupLetters, GroupSending, head_and_context
 from fast_channels.layers.redis.hub import Hub
 from fast_channels.layers.redis.keys import QueueKeys
 from fast_channels.layers.redis.layer import RedisLayer
@@ -30,7 +30,8 @@ from fast_channels.layers.redis.results import STORED, count_sent
 from fast_channels.layers.redis.shared import SharedReader
 from fast_channels.layers.redis.stream_inbox import StreamInbox
 from fast_channels.layers.redis.survey import empty, look
-from fast_channels.layers.redis.ways import GroupOutlet, Outlet
+from fast_channels.layers.redis.sync_queue import QueueSyncLayer
+from fast_channels.layers.redis.ways import Outlet
 from fast_channels.layers.redis.wiring import QueueWiring
 from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, numbered_pairs
 from fast_channels.serializers import MsgPackSerializer
@@ -263,24 +264,35 @@ class RedisChannelLayer(RedisLayer[Hub]):
         exclude: Collection[str] = (),
         expiry: float | None = None,
     ) -> None:
-        check_expiry(expiry)
         hub = self._here()
-        audience = Audience(groups_of(group), excluded_channels(exclude))
-        outlets = {name: hub.group_outlet(name) for name in audience.groups}
+        if not isinstance(group, str) or exclude or expiry is not None:
+            await self._send_to_audience(hub, Audience(groups_of(group), excluded_channels(exclude)), message, expiry)
+            return
+        outlet = hub.group_outlet(group)
         require_dict(message)
-        letters = self._group_letters(audience, outlets, message, expiry)
-        await self._group_sending.send(hub, outlets, audience.excluded, letters)
+        what = (
+            message,
+            self._encode(message, outlet.key),
+            outlet.head,
+            self._wiring.expiry,
+            self._encode if self._encrypted else None,
+        )
+        await self._group_sending.send(hub, (outlet,), GroupLetters(*what))
 
-    def _group_letters(
-        self, audience: Audience, outlets: Mapping[str, GroupOutlet], message: dict[str, Any], expiry: float | None
-    ) -> GroupLetters:
+    async def _send_to_audience(
+        self, hub: Hub, audience: Audience, message: dict[str, Any], expiry: float | None
+    ) -> None:
+        check_expiry(expiry)
+        require_dict(message)
         keys = self._wiring.keys
         kept = self._wiring.expiry if expiry is None else milliseconds(expiry)
-        if len(outlets) == 1 and expiry is None:  # the usual case is prepared
-            _, context, head = outlets[audience.groups[0]]
-        else:
-            head, context = head_and_context(keys, Audience(audience.groups), kept)
-        return GroupLetters(keys, audience, head, context, message, kept, self._encode, encrypted=self._encrypted)
+        head, context = head_and_context(keys, Audience(audience.groups), kept)
+        what = (message, self._encode(message, context), head, kept, self._encode if self._encrypted else None)
+        outlets = [hub.group_outlet(group) for group in audience.groups]
+        await self._group_sending.send(hub, outlets, AudienceLetters(keys, audience, *what), audience.excluded)
+
+    def _make_sync(self) -> QueueSyncLayer:
+        return QueueSyncLayer(self)
 
     # Life
 

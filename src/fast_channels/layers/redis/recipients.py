@@ -1,8 +1,9 @@
 """To which inboxes and shared channels a message to groups goes. Nothing here sends anything."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from fast_channels import names
 from fast_channels.layers.redis.destinations import Member, read_member
@@ -10,29 +11,44 @@ from fast_channels.layers.redis.destinations import Member, read_member
 __all__ = ["Recipients", "by_owner", "recipients_of"]
 
 
-class Recipients(NamedTuple):
+Group = TypeVar("Group")
+
+LONGEST: Final = 150
+"""Bytes of a member that is remembered: a longer one was put there by somebody else."""
+
+
+@lru_cache(maxsize=8192)
+def _read(member: bytes) -> Member | None:
+    return read_member(member)
+
+
+class Recipients(NamedTuple, Generic[Group]):
     """Where a message goes."""
 
-    members: dict[Member, list[str]]
+    members: dict[Member, list[Group]]
     """Each once, with the groups that name it. An inbox may be named in two of its lives: one of them is over."""
-    strangers: list[tuple[str, bytes]]
+    strangers: list[tuple[Group, bytes]]
     """Groups with what is no member of them: somebody else has put it there."""
 
 
-def recipients_of(members: Mapping[str, Sequence[bytes]], excluded: Collection[str]) -> Recipients:
-    """The recipients, from the members of each group as they stand on the server.
+def recipients_of(
+    members: Iterable[tuple[Group, Sequence[bytes]]], excluded: Collection[str] = ()
+) -> Recipients[Group]:
+    """The recipients, from groups with their members as they stand on the server.
 
     Excluded channels of inboxes are left out by their owners; shared ones, here.
     """
-    found: dict[Member, list[str]] = {}
+    found: dict[Member, list[Group]] = {}
     strangers = []
-    for group, listed in members.items():
+    for group, listed in members:
         for data in listed:
-            member = read_member(data)
+            member = _read(data) if len(data) <= LONGEST else read_member(data)
             if member is None:
                 strangers.append((group, data))
+            elif member in found:
+                found[member].append(group)
             elif not member.channel or member.channel not in excluded:
-                found.setdefault(member, []).append(group)
+                found[member] = [group]
     return Recipients(found, strangers)
 
 

@@ -38,6 +38,7 @@ class Outlet(NamedTuple):
 class GroupOutlet(NamedTuple):
     """The way to a group."""
 
+    name: str
     link: Commands
     key: bytes
     """Of its members; and what a message is encrypted for."""
@@ -97,7 +98,7 @@ class Ways:
         if outlet is None:
             names.check_group_name(group)
             key = self._wiring.keys.group(group)
-            outlet = GroupOutlet(self._servers.link_to(key), key, pack_head("g", self._wiring.expiry, group))
+            outlet = GroupOutlet(group, self._servers.link_to(key), key, pack_head("g", self._wiring.expiry, group))
             if len(self._group_outlets) >= OUTLETS:
                 self._group_outlets.clear()
             self._group_outlets[group] = outlet
