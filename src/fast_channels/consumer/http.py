@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 from fast_channels.consumer.base import AsyncConsumer
 from fast_channels.consumer.codes import NO_CODE
 from fast_channels.consumer.connection import Connection
+from fast_channels.consumer.sizes import note_too_large
 from fast_channels.exceptions import StopConsumer
 from fast_channels.type_defs import (
     ASGIReceiveCallable,
@@ -58,7 +59,13 @@ class AsyncHttpConsumer(AsyncConsumer):
         body: the parts of the body that have arrived.
     """
 
+    max_body_size: int | None = 64 * 1024 * 1024
+    """The largest body of a request, in bytes, as it is collected in memory; None for any size. A larger one is
+    answered with 413.
+    """
+
     _fc_kind = HttpConnection
+    _fc_size = 0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.body: list[bytes] = []
@@ -101,6 +108,10 @@ class AsyncHttpConsumer(AsyncConsumer):
         """Collect the body; when it is complete, `handle()` it, then `disconnect()`, then end."""
         if "body" in message:
             self.body.append(message["body"])
+            self._fc_size += len(message["body"])
+        limit = self.max_body_size
+        if limit is not None and max(self._fc_size, self._fc_announced()) > limit:
+            await self._fc_refuse(limit)
         if message.get("more_body"):
             return
         await self.handle(b"".join(self.body))
@@ -108,6 +119,20 @@ class AsyncHttpConsumer(AsyncConsumer):
 
     async def http_disconnect(self, message: HttpDisconnectEvent) -> None:
         """Run `disconnect()`, then end."""
+        await self._fc_end()
+
+    def _fc_announced(self) -> int:
+        """How large the body is, as the client says before it has sent any of it."""
+        if self._fc_size:
+            return 0
+        lengths = [value for name, value in self.scope.get("headers", ()) if name == b"content-length"]
+        return int(lengths[0]) if lengths and lengths[0].isdigit() else 0
+
+    async def _fc_refuse(self, limit: int) -> NoReturn:
+        size = max(self._fc_size, self._fc_announced())
+        note_too_large(self, size, limit)
+        self.body.clear()
+        await send_plainly(self.base_send, 413, b"the body is larger than %d bytes\n" % limit)
         await self._fc_end()
 
     async def _fc_end(self) -> NoReturn:

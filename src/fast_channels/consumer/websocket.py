@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fast_channels.consumer.base import AsyncConsumer
 from fast_channels.consumer.channel import release_channel
-from fast_channels.consumer.codes import FAILED, NO_CODE, NORMAL, SERVICE_RESTART, TRY_AGAIN_LATER
+from fast_channels.consumer.codes import FAILED, NO_CODE, NORMAL, SERVICE_RESTART, TOO_BIG, TRY_AGAIN_LATER
 from fast_channels.consumer.connection import GOODBYE_SECONDS, Connection
 from fast_channels.consumer.pump import is_goodbye
 from fast_channels.consumer.sending import ClientGone, ClientSend
+from fast_channels.consumer.sizes import check_size, note_too_large, size_of
 from fast_channels.exceptions import (
     AcceptConnection,
     ChannelLayerClosed,
@@ -81,19 +82,26 @@ class WebsocketConnection(Connection):
         if self.close_code is not None or self.closed_by_client is not None:
             return False
         self.close_code = SERVICE_RESTART
-        sending, closing = self.consumer.base_send, dict(RESTARTING)
         try:
             if not self.accepted:
                 self.accepted = True
-                await sending(_accepting(self.consumer.scope))
-            if isinstance(sending, ClientSend):
-                sending.last = closing
-            await sending(closing)
+                await self.consumer.base_send(_accepting(self.consumer.scope))
+            await self.close_for_good(RESTARTING)
         except ClientGone:
             return False
         finally:
             await self.leave()
         return True
+
+    async def close_for_good(self, closing: Mapping[str, Any]) -> None:
+        """Close on behalf of no handler: one that sends something afterwards is told that the client is gone."""
+        self.close_code = closing["code"]
+        event = dict(closing)
+        sending = self.consumer.base_send
+        if isinstance(sending, ClientSend):
+            sending.last = event
+        await sending(event)
+        await self.leave()
 
     async def survives_without_layer(self, error: Exception) -> bool:
         """Close the connection, if the client may come back: it goes on until the client has answered."""
@@ -119,6 +127,11 @@ class AsyncWebsocketConsumer(AsyncConsumer):
 
     groups: list[str]
     """Joined before `connect()`, left at the end. Of the class or of the instance."""
+
+    max_message_size: int | None = 16 * 1024 * 1024
+    """The largest frame, in bytes (of UTF-8, if it is text); None for any size that the server lets through. A client
+    that sends a larger one is closed with code 1009; `send()` of a larger one raises `MessageTooLarge`.
+    """
 
     _fc_kind = WebsocketConnection
     _fc_connection: WebsocketConnection | None = None
@@ -159,11 +172,17 @@ class AsyncWebsocketConsumer(AsyncConsumer):
 
         Raises:
             ValueError: neither text nor bytes are given.
+            MessageTooLarge: the frame is larger than `max_message_size`; nothing was sent.
             ClientGone: the client is gone. If no handler catches it, it is taken as a disconnect.
         """
+        limit = self.max_message_size
         if text_data is not None:
+            if limit is not None and 4 * len(text_data) > limit:
+                check_size(text_data, limit)
             await self.base_send({"type": "websocket.send", "text": text_data})
         elif bytes_data is not None:
+            if limit is not None and len(bytes_data) > limit:
+                check_size(bytes_data, limit)
             await self.base_send({"type": "websocket.send", "bytes": bytes_data})
         else:
             raise ValueError("You must pass one of bytes_data or text_data")
@@ -227,14 +246,31 @@ class AsyncWebsocketConsumer(AsyncConsumer):
             await self.close()
 
     async def websocket_receive(self, message: WebSocketReceiveEvent) -> None:
-        """Hand a frame to `receive()`."""
+        """Hand a frame to `receive()`, unless it is too large."""
+        limit = self.max_message_size
         text = message.get("text")
         if text is not None:
-            await self.receive(text_data=text)
+            if limit is not None and 4 * len(text) > limit and size_of(text) > limit:
+                await self._fc_too_large(size_of(text), limit)
+            else:
+                await self.receive(text_data=text)
         elif "bytes" in message:
-            await self.receive(bytes_data=message["bytes"])
+            data = message["bytes"]
+            if limit is not None and data is not None and len(data) > limit:
+                await self._fc_too_large(len(data), limit)
+            else:
+                await self.receive(bytes_data=data)
         else:
             raise ValueError("A websocket.receive message needs text or bytes")
+
+    async def _fc_too_large(self, size: int, limit: int) -> None:
+        note_too_large(self, size, limit)
+        connection = self._fc_connection
+        if connection is None:
+            await self.close(TOO_BIG)
+        elif connection.close_code is None:
+            event = {"type": "websocket.close", "code": TOO_BIG, "reason": f"more than {limit} bytes"}
+            await connection.close_for_good(event)
 
     async def websocket_disconnect(self, message: WebSocketDisconnectEvent) -> None:
         """Leave the groups, then `disconnect()`, then end."""
@@ -249,8 +285,13 @@ class AsyncWebsocketConsumer(AsyncConsumer):
 
     async def websocket_send(self, message: ChannelMessage) -> None:
         """Send a frame that came through the layer."""
-        if message.get("text") is None and message.get("bytes") is None:
+        data = message.get("text")
+        data = message.get("bytes") if data is None else data
+        if data is None:
             raise ValueError("A websocket.send message needs text or bytes")
+        limit = self.max_message_size
+        if limit is not None and 4 * len(data) > limit:
+            check_size(data, limit)
         await self.base_send(message)
 
     async def websocket_close(self, message: ChannelMessage) -> None:
