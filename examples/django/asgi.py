@@ -6,6 +6,8 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
 from django.urls import path
 
+from fast_channels.middleware import ChannelReleaser
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "examples.django.settings")
 http = get_asgi_application()
 
@@ -18,4 +20,4 @@ websocket = URLRouter(
         path("ws/local", LocalNewsConsumer.as_asgi()),
     ]
 )
-application = ProtocolTypeRouter({"http": http, "websocket": websocket})
+application = ProtocolTypeRouter({"http": http, "websocket": ChannelReleaser(websocket)})

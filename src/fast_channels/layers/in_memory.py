@@ -14,6 +14,7 @@ from fast_channels import names
 from fast_channels.exceptions import ChannelFull, ForeignChannelError, MessageTooLarge, NotSent
 from fast_channels.layers.base import BaseChannelLayer, LayerStatistics, raise_unless_all_sent, require_dict
 from fast_channels.layers.local import LocalChannels, check_overflow_policy
+from fast_channels.layers.made import channel_made, channel_released
 from fast_channels.layers.mailbox import SKIPPED, Counters, Mailbox
 from fast_channels.layers.reader import ChannelReader
 from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, numbered_pairs
@@ -139,10 +140,12 @@ class InMemoryChannelLayer(BaseChannelLayer):
         names.check_channel_name(channel)
         with self._lock:
             self._open(channel)
+        channel_made(self, channel)
         return channel
 
     async def release_channel(self, channel: str) -> None:
         names.check_channel_name(channel)
+        channel_released(channel)
         with self._lock:
             self._local.release(channel)
 

@@ -11,6 +11,7 @@ from fast_channels import names
 from fast_channels.exceptions import NotSent
 from fast_channels.layers.base import raise_unless_all_sent
 from fast_channels.layers.local import LocalChannels, check_overflow_policy
+from fast_channels.layers.made import channel_made, channel_released
 from fast_channels.layers.mailbox import Mailbox
 from fast_channels.layers.reader import ChannelReader, PumpedReader
 from fast_channels.layers.redis.audience import Audience
@@ -174,10 +175,12 @@ class RedisPubSubChannelLayer(RedisLayer[Inbox]):
         except BaseException:
             inbox.release(channel)
             raise
+        channel_made(self, channel)
         return channel
 
     async def release_channel(self, channel: str) -> None:
         names.check_channel_name(channel)
+        channel_released(channel)
         inbox = self._clients.get(names.client_of(channel)) if names.is_specific(channel) else self._here()
         if inbox is None:
             return  # another process's, which releases it, or that of a loop that is long gone

@@ -12,6 +12,7 @@ from typing import Any
 from fast_channels import names
 from fast_channels.exceptions import NotSent
 from fast_channels.layers.base import raise_unless_all_sent, require_dict
+from fast_channels.layers.made import channel_made, channel_released
 from fast_channels.layers.reader import ChannelReader, PumpedReader
 from fast_channels.layers.redis.audience import Audience
 from fast_channels.layers.redis.config import Hosts
@@ -210,10 +211,12 @@ class RedisChannelLayer(RedisLayer[Hub]):
         if inbox is None or not inbox.is_attended:
             inbox = await hub.inbox()
         inbox.local.open(channel)
+        channel_made(self, channel)
         return channel
 
     async def release_channel(self, channel: str) -> None:
         names.check_channel_name(channel)
+        channel_released(channel)
         if not names.is_specific(channel):
             await self._here().release(channel)
             return
