@@ -25,7 +25,7 @@ class LayerStatistics:
     """What a layer did in this process since it was made. Local and free: no server is asked.
 
     All are counts of messages but those of connections and `restored`. `dropped` names each reason: `over_capacity`,
-    `channel_gone` (released, or never made here), `undecodable`, `expired`, `inbox_full`, `owner_gone` (left by a
+    `channel_gone` (released, or never made here), `undecodable`, `too_large`, `expired`, `inbox_full`, `owner_gone` (left by a
     process that died), ….
     """
 
@@ -80,7 +80,9 @@ class BaseChannelLayer:
     """What the layer can do beyond sending and receiving."""
 
     max_message_size: int = 16 * 1024 * 1024
-    """The largest message in its encoded form, in bytes; a larger one raises `MessageTooLarge`."""
+    """The largest message in its encoded form, in bytes; a larger one raises `MessageTooLarge`. One that somebody else
+    has put on the server is set aside, and counted as `too_large`. The layers take it as an argument, too.
+    """
 
     def __init__(
         self,
@@ -290,6 +292,14 @@ class BaseChannelLayer:
         await self.send(channel, message)
 
     # Rules
+
+    def _limit_size(self, max_message_size: int | None) -> None:
+        """Take the argument of this name, if it is given."""
+        if max_message_size is None:
+            return
+        if not isinstance(max_message_size, int) or max_message_size < 1:
+            raise ValueError(f"max_message_size is a number of bytes, at least 1, not {max_message_size!r}")
+        self.max_message_size = max_message_size
 
     def compile_capacities(self, channel_capacity: ChannelCapacityDict) -> CompiledChannelCapacities:
         """The globs of `channel_capacity` as patterns, in their order."""

@@ -50,6 +50,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         channel_capacity: globs or compiled patterns with capacities of their own; the first that matches wins.
         overflow: what a group's message does to a member that is full: `drop_newest` (it is dropped), `drop_oldest` (it
             takes the place of the oldest), `close` (the channel is emptied and its receiver gets `MailboxOverflow`).
+        max_message_size: bytes of the largest message, encoded; None for 16 MiB.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class InMemoryChannelLayer(BaseChannelLayer):
         channel_capacity: ChannelCapacityDict | None = None,
         *,
         overflow: OverflowPolicy = "drop_newest",
+        max_message_size: int | None = None,
     ) -> None:
         super().__init__(expiry=expiry, capacity=capacity, channel_capacity=channel_capacity)
+        self._limit_size(max_message_size)
         check_overflow_policy(overflow)
         if not group_expiry > 0:
             raise ValueError(f"group_expiry must be more than 0 seconds, not {group_expiry!r}")

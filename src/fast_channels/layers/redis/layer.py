@@ -164,6 +164,13 @@ class RedisLayer(BaseChannelLayer, Generic[Part]):
 
     def _decoded(self, payload: bytes, context: bytes) -> Any:
         """The message in `payload`, or `SKIPPED`: anybody may write to the server; the receiver goes on."""
+        if len(payload) > self.max_message_size:
+            if is_worth_a_line(self._counters.drop("too_large")):
+                logger.warning(
+                    "a message of layer %s has %d bytes, more than max_message_size, %d: set aside",
+                    *(self.prefix, len(payload), self.max_message_size),
+                )
+            return SKIPPED
         try:
             message = self._serializer.deserialize(payload, context) if self._encrypted else self._read(payload)
             if self._only_dicts and not isinstance(message, dict):

@@ -70,6 +70,7 @@ class RedisPubSubChannelLayer(RedisLayer[Inbox]):
         overflow: what one more message does to a full mailbox: `drop_newest`, `drop_oldest`, or `close` (its consumer
             is closed with code 1013). Counted and logged in any case.
         send_timeout: seconds that a send waits for a server that is away.
+        max_message_size: bytes of the largest message, encoded; None for 16 MiB.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class RedisPubSubChannelLayer(RedisLayer[Inbox]):
         cluster: bool = False,
         overflow: OverflowPolicy = "drop_newest",
         send_timeout: float = 5.0,
+        max_message_size: int | None = None,
     ) -> None:
         super().__init__(
             hosts,
@@ -107,6 +109,7 @@ class RedisPubSubChannelLayer(RedisLayer[Inbox]):
             connection_kwargs=connection_kwargs,
             cluster=cluster,
         )
+        self._limit_size(max_message_size)
         check_overflow_policy(overflow)
         self.overflow: OverflowPolicy = overflow
         self.on_disconnect = on_disconnect

@@ -76,6 +76,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
         send_timeout: seconds that a send waits for a server that is away.
         durability: when a send returns: `server`, when its server has the message; `replicated`, when a replica has
             it as well. `OutcomeUnknown` says that none confirmed it within `send_timeout`.
+        max_message_size: bytes of the largest message, encoded; None for 16 MiB.
     """
 
     extensions: list[str] = ["groups", "flush", "delivery", "dead_letters"]
@@ -102,6 +103,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
         retry_delay: float = 0.5,
         send_timeout: float = 5.0,
         durability: str = "server",
+        max_message_size: int | None = None,
     ) -> None:
         super().__init__(
             hosts,
@@ -118,6 +120,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
             connection_kwargs=connection_kwargs,
             cluster=cluster,
         )
+        self._limit_size(max_message_size)
         _check(group_expiry, max_deliveries, retry_delay, durability)
         self.durability = durability
         self.group_expiry = group_expiry
