@@ -245,6 +245,12 @@ class BaseChannelLayer:
     def _make_sync(self) -> SyncLayer:
         return SyncLayer(self)
 
+    def _close_sync(self) -> None:
+        """Close `sync`, if there is one, without waiting for it."""
+        made: SyncLayer | None = self.__dict__.get("_sync")
+        if made is not None:
+            made._close_soon()
+
     # Looking
 
     def statistics(self) -> LayerStatistics:

@@ -202,6 +202,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         with self._lock:
             self._local.close()
             self._patrol.clear()
+        self._close_sync()
 
     def _make_sync(self) -> SyncLayer:
         return DirectSyncLayer(self)

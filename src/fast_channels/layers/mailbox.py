@@ -51,6 +51,17 @@ class Counters:
         total = self.dropped[reason] = self.dropped.get(reason, 0) + count
         return total
 
+    def plus(self, other: "Counters") -> "Counters":
+        """What went through both."""
+        total = Counters()
+        for name in Counters.__slots__:
+            if name != "dropped":
+                setattr(total, name, getattr(self, name) + getattr(other, name))
+        for counters in (self, other):
+            for reason, count in tuple(counters.dropped.items()):
+                total.drop(reason, count)
+        return total
+
 
 def is_worth_a_line(total: int) -> bool:
     """Whether the log mentions a drop that made `total`: the 1st, 2nd, 4th, 8th, …, so that a flood is a few lines."""

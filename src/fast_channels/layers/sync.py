@@ -46,7 +46,7 @@ class SyncLayer:
     def _start_afresh(self) -> None:
         """Hold nothing: at the beginning, and in a forked child, whose parent goes on with what there was."""
         self._background = BackgroundLoop(partial(_close_loop, weakref.ref(self._layer)))
-        self._finalizers = [weakref.finalize(self, self._background.stop)]
+        self._finalizers: list[weakref.finalize[..., SyncLayer]] = [weakref.finalize(self, self._background.stop)]
 
     def _after_fork(self) -> None:
         for finalizer in self._finalizers:

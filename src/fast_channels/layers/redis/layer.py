@@ -15,6 +15,7 @@ from fast_channels.layers.base import BaseChannelLayer, LayerStatistics
 from fast_channels.layers.mailbox import SKIPPED, Counters, is_worth_a_line
 from fast_channels.layers.redis.cluster import Cluster
 from fast_channels.layers.redis.config import Hosts, SentinelMaster, Server, parse_hosts
+from fast_channels.layers.redis.sync import RedisSyncLayer
 from fast_channels.layers.redis.topology import Endpoint, Shards
 from fast_channels.serializers import BaseMessageSerializer, registry
 from fast_channels.type_defs import ChannelCapacityDict
@@ -115,6 +116,7 @@ class RedisLayer(BaseChannelLayer, Generic[Part]):
             elif part.loop.is_running():
                 closing = asyncio.run_coroutine_threadsafe(part.close(), part.loop)
                 await asyncio.wait({asyncio.wrap_future(closing)}, timeout=2)
+        self._close_sync()
 
     async def _close_loop(self) -> None:
         part = self._parts.get(asyncio.get_running_loop())
@@ -125,6 +127,9 @@ class RedisLayer(BaseChannelLayer, Generic[Part]):
 
     def statistics(self) -> LayerStatistics:
         counters = self._counters
+        sync = self.__dict__.get("_sync")
+        if isinstance(sync, RedisSyncLayer):
+            counters = counters.plus(sync.counters)
         return LayerStatistics(
             counters.sent,
             counters.group_sent,

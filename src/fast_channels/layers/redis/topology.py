@@ -23,7 +23,22 @@ from fast_channels.layers.redis.certificates import explained
 from fast_channels.layers.redis.config import SentinelMaster, Server
 from fast_channels.layers.redis.connection import Connection, PushHandler
 
-__all__ = ["QUICK", "REPLICA", "Endpoint", "Shards", "is_replica", "sentinel_state", "shard_of"]
+__all__ = [
+    "ASK_AGAIN",
+    "CONNECT_TIMEOUT",
+    "QUICK",
+    "REPLICA",
+    "Endpoint",
+    "Shards",
+    "credentials_of",
+    "greeting",
+    "is_named_master",
+    "is_replica",
+    "most_named",
+    "refusal",
+    "sentinel_state",
+    "shard_of",
+]
 
 ASK_AGAIN = 5.0
 """Seconds after which Sentinels are asked again who the master is, though a connection holds."""
@@ -145,8 +160,7 @@ class Endpoint:
                       for node in self._where.sentinels)  # fmt: skip
             answers = await asyncio.gather(*asking, return_exceptions=True)
             named = Counter((host, int(port)) for host, port in (each for each in answers if isinstance(each, tuple)))
-            most = named.most_common(1)
-            self._named = most[0][0] if most and 2 * most[0][1] > len(self._where.sentinels) else None
+            self._named = most_named(named, len(self._where.sentinels))
         if self._named is None or self._named == connection.peer:
             return None
         self._first += 1  # whoever named the other one is behind
@@ -188,10 +202,21 @@ class Endpoint:
             raise ServerRefused(self.label, REPLICA)
 
 
+def most_named(named: "Counter[tuple[str, int]]", sentinels: int) -> tuple[str, int] | None:
+    """The master that more than half of all Sentinels name."""
+    most = named.most_common(1)
+    return most[0][0] if most and 2 * most[0][1] > sentinels else None
+
+
+def is_named_master(state: Mapping[str, Any] | None) -> bool:
+    """Whether a Sentinel takes what it knows by a name for a master that is up."""
+    return bool(state and state["is_master"] and not state["is_sdown"] and not state["is_odown"])
+
+
 async def _ask(node: tuple[str, int], name: str, options: dict[str, Any]) -> tuple[str, int]:
     """The address of the master `name` that one Sentinel gives."""
     state = await sentinel_state(node, name, options)
-    if not state or not state["is_master"] or state["is_sdown"] or state["is_odown"]:
+    if not is_named_master(state):
         raise ConnectionError(f"it knows no master {name!r} that is up")
     return state["ip"], state["port"]
 

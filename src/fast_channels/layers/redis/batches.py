@@ -1,0 +1,170 @@
+"""Messages of the queue that a thread sends: in order, in batches, and each batch once. The twin of `outbox`."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from hiredis import ReplyError
+
+from fast_channels.exceptions import FastChannelsError, OutcomeUnknown, ServerUnreachable
+from fast_channels.layers.redis.connection import packed
+from fast_channels.layers.redis.courier import Errand, Repeat
+from fast_channels.layers.redis.destinations import Destination, read_answer
+from fast_channels.layers.redis.durability import MARK_KEPT, TOO_LATE, not_confirmed
+from fast_channels.layers.redis.outbox import MOST_BYTES, MOST_POSTS, Argument
+from fast_channels.layers.redis.results import STORED
+from fast_channels.layers.redis.sync import Sender
+from fast_channels.layers.redis.wiring import QueueWiring
+
+__all__ = ["Letter", "deliver"]
+
+MOST_UNDER_WAY: Final = 16 * 1024 * 1024
+"""Bytes that are sent before answers are read."""
+
+GRACE: Final = 1.0
+"""Seconds that the answer to a WAIT may come later than it should."""
+
+
+class Letter(NamedTuple):
+    """A message on its way."""
+
+    destination: Destination
+    arguments: tuple[Argument, ...]
+    """What the script is given for it."""
+    size: int
+    """Bytes of its payload."""
+
+
+class _Batch(NamedTuple):
+    numbers: list[int]
+    """Which of all letters."""
+    letters: list[Letter]
+
+
+def deliver(
+    sender: Sender, wiring: QueueWiring, letters: Sequence[Letter], on_expired: Callable[[int], object]
+) -> list[str | Exception]:
+    """Send all; what became of each: the letter that the script has for it, or the error.
+
+    Those to one destination keep their order. Where a server was away for as long as a send waits, what is left for it
+    is not tried.
+
+    Args:
+        sender: whose connections are used, and whom the servers recognise.
+        wiring: of the layer.
+        letters: in their order.
+        on_expired: is told how many older messages were found expired.
+    """
+    outcomes: list[str | Exception] = [ServerUnreachable("", 0.0)] * len(letters)
+    lines = _lines(letters)
+    away: dict[str, ServerUnreachable] = {}
+    while lines:
+        batches = _next_batches(lines, letters)
+        errands = [_errand(sender, wiring, batch) for batch in batches]
+        sender.courier.carry_out([errand for errand in errands if not _is_away(errand, sender, away)])
+        results = [_results(errand, batch, on_expired) for errand, batch in zip(errands, batches, strict=True)]
+        if wiring.is_replicated:
+            _confirm(sender, wiring, errands, results)
+        for errand, batch, result in zip(errands, batches, results, strict=True):
+            for number, outcome in zip(batch.numbers, result, strict=True):
+                outcomes[number] = outcome
+            if isinstance(errand.error, (ServerUnreachable, OutcomeUnknown)):
+                label = sender.courier.label_of(errand.address)
+                away.setdefault(label, ServerUnreachable(label, wiring.patience.send, errand.error.cause))
+    return outcomes
+
+
+def _lines(letters: Iterable[Letter]) -> dict[str, deque[int]]:
+    """The numbers of the letters to each destination, in order."""
+    lines: dict[str, deque[int]] = {}
+    for number, letter in enumerate(letters):
+        lines.setdefault(letter.destination.name, deque()).append(number)
+    return lines
+
+
+def _next_batches(lines: dict[str, deque[int]], letters: Sequence[Letter]) -> list[_Batch]:
+    """One for each destination, as far as that may be under way together."""
+    batches = []
+    total = 0
+    for name, line in tuple(lines.items()):
+        batch = _Batch([], [])
+        size = 0
+        while line and len(batch.letters) < MOST_POSTS and size < MOST_BYTES:
+            number = line.popleft()
+            batch.numbers.append(number)
+            batch.letters.append(letters[number])
+            size += letters[number].size
+        if not line:
+            del lines[name]
+        batches.append(batch)
+        total += size
+        if total >= MOST_UNDER_WAY:
+            break
+    return batches
+
+
+def _errand(sender: Sender, wiring: QueueWiring, batch: _Batch) -> Errand:
+    destination = batch.letters[0].destination
+    arguments: list[Argument] = [next(sender.numbers), *destination.arguments]
+    for letter in batch.letters:
+        arguments += letter.arguments
+    keys = destination.keys_for(wiring.keys, sender.name)
+    return Errand(keys[0], partial(_pack, destination, keys, arguments), Repeat.NUMBERED)
+
+
+def _pack(destination: Destination, keys: Sequence[bytes], arguments: Sequence[Argument], whole: bool) -> bytes:
+    return destination.script.command(keys, arguments, whole=whole)
+
+
+def _is_away(errand: Errand, sender: Sender, away: dict[str, ServerUnreachable]) -> bool:
+    error = away.get(sender.courier.label_of(errand.address)) if away else None
+    if error is not None:
+        errand.fail(error.server, error)
+    return error is not None
+
+
+def _results(errand: Errand, batch: _Batch, on_expired: Callable[[int], object]) -> list[str | Exception]:
+    if errand.error is not None:
+        return [errand.error] * len(batch.letters)
+    expired, results = read_answer(errand.reply)
+    if expired:
+        on_expired(expired)
+    return list(results)
+
+
+# Replicas
+
+
+def _confirm(
+    sender: Sender, wiring: QueueWiring, errands: Sequence[Errand], results: Sequence[list[str | Exception]]
+) -> None:
+    """Put an error in the place of what a server has stored, and none of its replicas confirmed."""
+    until = time.monotonic() + wiring.patience.send
+    confirmed: dict[str, FastChannelsError | None] = {}
+    for errand, result in zip(errands, results, strict=True):
+        if STORED not in result:
+            continue
+        label = sender.courier.label_of(errand.address)
+        if label not in confirmed:
+            confirmed[label] = _confirmation(sender, wiring, errand.address, label, until)
+        error = confirmed[label]
+        if error is not None:
+            result[:] = [error if outcome == STORED else outcome for outcome in result]
+
+
+def _confirmation(
+    sender: Sender, wiring: QueueWiring, key: bytes, label: str, until: float
+) -> FastChannelsError | None:
+    """Write something behind what was stored, over the same connection, and wait for a replica to have it."""
+    milliseconds = max(1, round((until - time.monotonic()) * 1000))
+    written = packed(b"SET", wiring.keys.confirmed(key), b"", b"PX", MARK_KEPT)
+    try:
+        replies: list[Any] = sender.courier.call(key, written, packed(b"WAIT", 1, milliseconds), until=until + GRACE)
+    except OSError as error:
+        return not_confirmed(label, str(error) or type(error).__name__)
+    for reply in replies:
+        if isinstance(reply, ReplyError):
+            return not_confirmed(label, str(reply))
+    return None if replies[-1] > 0 else not_confirmed(label, TOO_LATE)

@@ -1,0 +1,207 @@
+"""`layer.sync` of the queue layer."""
+
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from fast_channels import names
+from fast_channels.exceptions import NotSent
+from fast_channels.layers.base import raise_unless_all_sent, require_dict
+from fast_channels.layers.mailbox import is_worth_a_line
+from fast_channels.layers.redis.audience import Audience
+from fast_channels.layers.redis.batches import Letter, deliver
+from fast_channels.layers.redis.cluster_servers import Topology
+from fast_channels.layers.redis.connection import packed
+from fast_channels.layers.redis.courier import Errand, Repeat
+from fast_channels.layers.redis.destinations import (
+    Destination,
+    Member,
+    before_payload,
+    destination_of,
+    inbox_destination,
+)
+from fast_channels.layers.redis.foreign import shown
+from fast_channels.layers.redis.group_sending import AudienceLetters, GroupLetters, head_and_context
+from fast_channels.layers.redis.link import Patience
+from fast_channels.layers.redis.mailroom import milliseconds
+from fast_channels.layers.redis.outbox import Argument
+from fast_channels.layers.redis.recipients import Recipients, recipients_of
+from fast_channels.layers.redis.results import STORED, count_dropped, count_sent
+from fast_channels.layers.redis.scripts import MEMBERS
+from fast_channels.layers.redis.sync import RedisSyncLayer, Sender
+from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, numbered_pairs
+from fast_channels.layers.sync import check_no_loop
+
+if TYPE_CHECKING:
+    from fast_channels.layers.redis.queue import RedisChannelLayer
+
+__all__ = ["QueueSyncLayer"]
+
+logger = logging.getLogger("fast_channels.redis")
+
+WAYS: Final = 10_000
+"""Channels whose way is remembered; then all are forgotten."""
+
+
+class _Way(NamedTuple):
+    """The way to a channel."""
+
+    destination: Destination
+    before: tuple[Argument, ...]
+    context: bytes
+    capacity: int
+
+
+class QueueSyncLayer(RedisSyncLayer):
+    """Sends to the queue from any thread. See `SyncLayer`."""
+
+    _layer: "RedisChannelLayer"
+
+    def _start_afresh(self) -> None:
+        super()._start_afresh()
+        self._ways: dict[str, _Way] = {}
+
+    def _way_out(self) -> tuple[Topology, Patience]:
+        return self._layer._wiring.topology, self._layer._wiring.patience
+
+    # Direct messages
+
+    def send(self, channel: str, message: dict[str, Any], *, expiry: float | None = None) -> None:
+        check_no_loop("send")
+        check_expiry(expiry)
+        letter = self._letter(channel, message, expiry)
+        with self._senders.borrowed() as sender:
+            (outcome,) = self._deliver(sender, [letter])
+        self._count_sent(channel, outcome)
+
+    def send_many(self, messages: Iterable[tuple[str, dict[str, Any]]], *, expiry: float | None = None) -> None:
+        check_no_loop("send_many")
+        check_expiry(expiry)
+        channels: list[str] = []
+        letters: list[Letter] = []
+        for _, channel, message in numbered_pairs(messages):
+            letters.append(self._letter(channel, message, expiry))
+            channels.append(channel)
+        with self._senders.borrowed() as sender:
+            outcomes = self._deliver(sender, letters)
+        failures = []
+        for index, (channel, outcome) in enumerate(zip(channels, outcomes, strict=True)):
+            try:
+                self._count_sent(channel, outcome)
+            except Exception as error:
+                failures.append(NotSent(index, channel, error))
+        raise_unless_all_sent(failures, len(channels))
+
+    def _letter(self, channel: str, message: dict[str, Any], expiry: float | None) -> Letter:
+        way = self._way(channel)
+        require_dict(message)
+        payload = self._layer._encode(message, way.context)
+        before = way.before if expiry is None else before_payload(channel, way.capacity, milliseconds(expiry))
+        return Letter(way.destination, (*before, payload), len(payload))
+
+    def _way(self, channel: str) -> _Way:
+        way = self._ways.get(channel) if isinstance(channel, str) else None
+        if way is None:
+            names.check_channel_name(channel)
+            wiring = self._layer._wiring
+            capacity = wiring.get_capacity(channel)
+            before = before_payload(channel, capacity, wiring.expiry)
+            way = _Way(destination_of(wiring, channel), before, wiring.keys.channel_context(channel), capacity)
+            if len(self._ways) >= WAYS:
+                self._ways.clear()
+            self._ways[channel] = way
+        return way
+
+    def _deliver(self, sender: Sender, letters: Sequence[Letter]) -> list[str | Exception]:
+        return deliver(sender, self._layer._wiring, letters, partial(self._count_drop, "expired"))
+
+    # Groups
+
+    def group_send(
+        self,
+        group: str | Sequence[str],
+        message: dict[str, Any],
+        *,
+        exclude: Collection[str] = (),
+        expiry: float | None = None,
+    ) -> None:
+        check_no_loop("group_send")
+        check_expiry(expiry)
+        audience = Audience(groups_of(group), excluded_channels(exclude))
+        require_dict(message)
+        letters = self._group_letters(audience, message, expiry)
+        with self._senders.borrowed() as sender:
+            members, errors = self._members(sender, audience.groups)
+            found = recipients_of(members, audience.excluded)
+            who = list(found.members)
+            outcomes = self._deliver(sender, [self._letter_to(member, letters) for member in who])
+            results = {member: result for member, result in zip(who, outcomes, strict=True) if isinstance(result, str)}
+            self._tidy(sender, found, results)
+        errors += [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        if errors:
+            raise errors[0]
+        with self._counting:
+            self.counters.group_sent += 1
+
+    def _group_letters(self, audience: Audience, message: dict[str, Any], expiry: float | None) -> GroupLetters:
+        layer, keys = self._layer, self._layer._wiring.keys
+        kept = layer._wiring.expiry if expiry is None else milliseconds(expiry)
+        head, context = head_and_context(keys, Audience(audience.groups), kept)
+        what = (message, layer._encode(message, context), head, kept, layer._encode if layer._encrypted else None)
+        return AudienceLetters(keys, audience, *what) if audience.excluded else GroupLetters(*what)
+
+    def _members(self, sender: Sender, groups: Sequence[str]) -> tuple[list[tuple[str, list[bytes]]], list[Exception]]:
+        """The groups with their members, and what went wrong."""
+        errands = [self._question(self._layer._wiring.keys.group(group)) for group in groups]
+        sender.courier.carry_out(errands)
+        members = [(group, errand.reply) for group, errand in zip(groups, errands, strict=True) if errand.error is None]
+        return members, [errand.error for errand in errands if errand.error is not None]
+
+    def _question(self, key: bytes) -> Errand:
+        return Errand(key, lambda whole: MEMBERS.command((key,), (), whole=whole), Repeat.FREELY)
+
+    def _letter_to(self, member: Member, letters: GroupLetters) -> Letter:
+        if member.client:
+            head, payload = letters.for_inbox(member.client)
+            destination = inbox_destination(self._layer._wiring, member.client)
+            return Letter(destination, ("", member.epoch, head, payload), len(payload))
+        way = self._way(member.channel)
+        payload = letters.for_context(way.context)  # whoever receives there knows the channel alone
+        before = before_payload(member.channel, way.capacity, letters.expiry)
+        return Letter(way.destination, (*before, payload), len(payload))
+
+    def _tidy(self, sender: Sender, found: Recipients[str], results: Mapping[Member, str]) -> None:
+        """Count what was not stored, and take out of the groups who is gone, or was never a member."""
+        gone = list(found.strangers)
+        for group, stranger in found.strangers:
+            if is_worth_a_line(self._count_drop("undecodable")):
+                logger.warning("%s in group %s is no member: taken out", shown(stranger), group)
+        reached = {member.client for member, result in results.items() if result == STORED}
+        for member, result in results.items():
+            groups = found.members[member]
+            if result == "g":  # its name says of which life of the inbox it was, so this ends no later membership
+                gone += [(group, f"i:{member.client}:{member.epoch}".encode()) for group in groups]
+                if member.client in reached:
+                    continue  # in its present life, which was known as well
+            if result != STORED:
+                with self._counting:
+                    count_dropped(self.counters, result, f"of group {', '.join(groups)}")
+        if gone:  # if that fails, the next sender tries
+            sender.courier.carry_out([self._removal(group, member) for group, member in gone])
+
+    def _removal(self, group: str, member: bytes) -> Errand:
+        key = self._layer._wiring.keys.group(group)
+        return Errand(key, lambda _: packed(b"ZREM", key, member), Repeat.FREELY)
+
+    # Counting
+
+    def _count_sent(self, channel: str, outcome: str | Exception) -> None:
+        if isinstance(outcome, Exception):
+            raise outcome
+        with self._counting:
+            count_sent(self.counters, outcome, channel, self._way(channel).capacity)
+
+    def _count_drop(self, reason: str, count: int = 1) -> int:
+        with self._counting:
+            return self.counters.drop(reason, count)
