@@ -1,7 +1,5 @@
 """`fast-channels dead-letters`."""
 
-import asyncio
-import logging
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -11,7 +9,8 @@ import typer
 
 from fast_channels.cli import printing
 from fast_channels.cli.errors import CommandError
-from fast_channels.cli.loading import Alias, LayersFunction, Prefix, RedisUrl, call_setup, find_layer
+from fast_channels.cli.loading import Alias, LayersFunction, Prefix, RedisUrl, call_setup, find_layer, hush
+from fast_channels.cli.running import run_with
 from fast_channels.layers import BaseChannelLayer
 from fast_channels.layers.dead_letters import DeadLetter, DeadLetters
 
@@ -109,18 +108,16 @@ class _Office:
     @classmethod
     def find(cls, alias: str, setup: str | None, redis_url: str | None, prefix: str | None) -> "_Office":
         call_setup(setup)
-        # what a layer says while it waits for its server is nothing for a terminal; other logging is as it was set up
-        logging.getLogger("fast_channels").addHandler(logging.NullHandler())
+        hush()
         return cls(alias, find_layer(alias, redis_url, prefix))
 
     def ask(self, question: Callable[[DeadLetters], Awaitable[Result]]) -> Result:
         """The answer to `question`, got in an event loop of its own; the layer is closed by then."""
 
         async def asking() -> Result:
-            async with self.layer:
-                return await question(self._letters())
+            return await question(self._letters())
 
-        return asyncio.run(asking())
+        return run_with(asking(), self.layer)
 
     def _letters(self) -> DeadLetters:
         letters: DeadLetters | None = getattr(self.layer, "dead_letters", None)

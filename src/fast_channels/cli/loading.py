@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import logging
 import os
 import sys
 import traceback
@@ -12,9 +13,25 @@ import typer
 
 from fast_channels.cli.errors import CommandError, UsageError
 from fast_channels.exceptions import not_registered_text
-from fast_channels.layers import BaseChannelLayer, channel_layers, register_channel_layer
+from fast_channels.layers import BaseChannelLayer, InMemoryChannelLayer, channel_layers, register_channel_layer
 
-__all__ = ["Alias", "LayersFunction", "Prefix", "RedisUrl", "call_setup", "find_layer", "load"]
+__all__ = [
+    "Alias",
+    "LayersFunction",
+    "Prefix",
+    "PubSub",
+    "RedisUrl",
+    "call_setup",
+    "describe",
+    "find_layer",
+    "find_layers",
+    "hush",
+    "is_pubsub",
+    "layer_on_server",
+    "load",
+    "shared_layer",
+    "url_of",
+]
 
 Alias = Annotated[str, typer.Option("--layer", metavar="ALIAS", help="The registered layer to use.")]
 LayersFunction = Annotated[
@@ -27,7 +44,8 @@ RedisUrl = Annotated[
         metavar="URL", help="A server for the queue, if no layer is registered; or REDIS_URL in the environment."
     ),
 ]
-Prefix = Annotated[str | None, typer.Option(metavar="TEXT", help="The prefix of the queue on that server: asgi.")]
+Prefix = Annotated[str | None, typer.Option(metavar="TEXT", help="The prefix of the layer on that server: asgi.")]
+PubSub = Annotated[bool, typer.Option("--pubsub", help="The pub/sub layer on that server, instead of the queue.")]
 
 
 def load(reference: str, what: str) -> Any:
@@ -66,27 +84,75 @@ def call_setup(reference: str | None) -> None:
         raise UsageError(f"{reference} is a coroutine function: name a plain one that registers the layers")
 
 
-def find_layer(alias: str, redis_url: str | None, prefix: str | None) -> BaseChannelLayer:
-    """The layer that is registered as `alias`; where none is registered at all, a queue on `redis_url`, or on what the
-    environment has for REDIS_URL, which is registered then.
+def find_layer(alias: str, redis_url: str | None, prefix: str | None, *, pubsub: bool = False) -> BaseChannelLayer:
+    """The layer that is registered as `alias`; where none is registered at all, one on `redis_url`, or on what the
+    environment has for REDIS_URL, which is registered then: a queue, or pub/sub.
 
     Raises:
         UsageError: there is no layer, or no such one.
-        CommandError: the queue cannot be made.
+        CommandError: the layer cannot be made.
     """
     known = channel_layers.list_aliases()
     if not known:
-        url = redis_url or os.environ.get("REDIS_URL")
-        if not url:
-            raise UsageError(
-                "no layer is registered: name what does it (--layers MODULE:FUNCTION), or a server (--redis-url URL)"
-            )
-        register_channel_layer(alias, _queue(url, prefix))
+        register_channel_layer(alias, layer_on_server(url_of(redis_url), prefix, pubsub=pubsub))
     elif alias not in channel_layers:
         raise UsageError(f"{not_registered_text(alias, known)}: choose one with --layer")
-    elif redis_url is not None or prefix is not None:
-        raise UsageError("--redis-url and --prefix are for when nothing registers a layer: leave them out")
+    elif redis_url is not None or prefix is not None or pubsub:
+        raise UsageError("--redis-url, --prefix and --pubsub are for when nothing registers a layer: leave them out")
     return channel_layers[alias]
+
+
+def url_of(redis_url: str | None) -> str:
+    """The server that the command line or the environment names.
+
+    Raises:
+        UsageError: neither does.
+    """
+    url = redis_url or os.environ.get("REDIS_URL")
+    if not url:
+        raise UsageError(
+            "no layer is registered: name what does it (--layers MODULE:FUNCTION), or a server (--redis-url URL)"
+        )
+    return url
+
+
+def find_layers(
+    alias: str | None, redis_url: str | None, prefix: str | None, *, pubsub: bool = False
+) -> dict[str, BaseChannelLayer]:
+    """Every layer that is registered, or the one named `alias`. See `find_layer`."""
+    if alias is None and channel_layers.list_aliases() and redis_url is None and prefix is None and not pubsub:
+        return {name: channel_layers[name] for name in sorted(channel_layers.list_aliases())}
+    name = alias or "default"
+    return {name: find_layer(name, redis_url, prefix, pubsub=pubsub)}
+
+
+def shared_layer(
+    alias: str, setup: str | None, redis_url: str | None, prefix: str | None, *, pubsub: bool = False
+) -> BaseChannelLayer:
+    """`find_layer` after the layers were set up, for what makes sense only if other processes use the layer, too.
+
+    Raises:
+        UsageError: it is an in-memory layer.
+    """
+    call_setup(setup)
+    layer = find_layer(alias, redis_url, prefix, pubsub=pubsub)
+    if isinstance(layer, InMemoryChannelLayer):
+        raise UsageError(
+            f"layer {alias!r} is in-memory: it is within the process of the application, and no other process reaches"
+            " it; choose a layer on a server with --layer"
+        )
+    return layer
+
+
+def is_pubsub(layer: BaseChannelLayer) -> bool:
+    """Whether all who receive on a channel get its messages, and not one of them."""
+    module = sys.modules.get("fast_channels.layers.redis.pubsub")  # without the extra, there is none
+    return module is not None and isinstance(layer, module.RedisPubSubChannelLayer)
+
+
+def hush() -> None:
+    """What a layer says while it waits for its server is nothing for a terminal; other logging is as it was set up."""
+    logging.getLogger("fast_channels").addHandler(logging.NullHandler())
 
 
 def describe(error: BaseException) -> str:
@@ -100,11 +166,18 @@ def describe(error: BaseException) -> str:
     return text + "".join(f" ({frame.filename}, line {frame.lineno})" for frame in place)
 
 
-def _queue(url: str, prefix: str | None) -> BaseChannelLayer:
-    try:
-        from fast_channels.layers.redis import RedisChannelLayer
+def layer_on_server(url: str, prefix: str | None, *, pubsub: bool = False) -> BaseChannelLayer:
+    """A new layer, which is not registered.
 
-        return RedisChannelLayer(hosts=[url], prefix="asgi" if prefix is None else prefix)
+    Raises:
+        UsageError: what is no URL, or no prefix.
+        CommandError: the extra `redis` is missing.
+    """
+    try:
+        from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
+
+        kind = RedisPubSubChannelLayer if pubsub else RedisChannelLayer
+        return kind(hosts=[url], prefix="asgi" if prefix is None else prefix)
     except ImportError as error:
         raise CommandError(str(error)) from error
     except (TypeError, ValueError) as error:

@@ -1,6 +1,7 @@
 """The program: its commands, and what becomes of errors."""
 
 import asyncio
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -8,14 +9,25 @@ from typing import Any, Final
 
 import typer
 
-from fast_channels.cli import dead_letters, worker
+from fast_channels.cli import dead_letters, inspect, listen, send, worker
 from fast_channels.cli.errors import CommandError
-from fast_channels.exceptions import FastChannelsError
+from fast_channels.cli.loading import describe
+from fast_channels.exceptions import ChannelFull, FastChannelsError, ServerRefused
 
 __all__ = ["run"]
 
 NAME: Final = "fast-channels"
 INTERRUPTED: Final = 130
+
+TRACEBACK: Final = "FAST_CHANNELS_TRACEBACK"
+"""The environment variable with which an error that nobody expected is shown whole."""
+
+REFUSALS: Final = {
+    "WRONGPASS": "; check the user and the password in its URL",
+    "NOAUTH": "; put a user and a password into its URL",
+    "NOPERM": "; fast-channels doctor says which permissions the user lacks",
+}
+"""What a refusal begins with, and what to do about it."""
 
 # Typer has its own copy of click in newer versions: the class is found through one that Typer offers.
 BadUsage: Any = typer.BadParameter.__bases__[0]
@@ -27,19 +39,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("worker")(worker.worker)
+app.command("send")(send.send)
+app.command("group-send")(send.group_send)
+app.command("listen")(listen.listen)
+app.command("inspect")(inspect.inspect)
 app.add_typer(dead_letters.app, name="dead-letters")
 
 
 @app.callback()
 def _program() -> None:
-    """Workers that take messages from shared channels, and the messages that failed there.
+    """Look at channel layers, use them, and run workers.
 
-    Exit codes: 0, done; 1, failed; 2, the command line asks for what cannot be.
+    The layers are those of the application (--layers MODULE:FUNCTION), or one on a server (REDIS_URL).
+
+    Exit codes: 0, done; 1, failed; 2, the command line asks for what cannot be; 130, interrupted.
     """
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command, by default that of this process, and return its exit code. Errors are on stderr by then."""
+    _print_anything()
     try:
         result = app(args=None if arguments is None else list(arguments), prog_name=NAME, standalone_mode=False)
     except BadUsage as error:
@@ -47,13 +66,34 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except CommandError as error:
         return _complain(str(error), error.exit_code)
     except FastChannelsError as error:
-        return _complain(str(error), CommandError.exit_code)
+        return _complain(f"{error}{_next_step(error)}", CommandError.exit_code)
     except (typer.Abort, KeyboardInterrupt, asyncio.CancelledError):
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:  # `fast-channels dead-letters list jobs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CommandError.exit_code
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        return _complain(f"{describe(error)}: {TRACEBACK}=1 shows where it comes from", CommandError.exit_code)
     return result if isinstance(result, int) else 0
+
+
+def _print_anything() -> None:
+    """Messages hold any character, and the encoding of a terminal may not have it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _next_step(error: FastChannelsError) -> str:
+    """What to do about an error that does not say so itself."""
+    if isinstance(error, ChannelFull):
+        return "; its receivers do not keep up: see fast-channels inspect"
+    if not isinstance(error, ServerRefused):
+        return ""
+    steps = (step for begin, step in REFUSALS.items() if error.answer.startswith(begin))
+    return next(steps, "; fast-channels doctor says more about the server")
 
 
 def _usage(error: Any) -> int:
