@@ -276,14 +276,10 @@ class RedisChannelLayer(RedisLayer[Hub]):
             return
         outlet = hub.group_outlet(group)
         require_dict(message)
-        what = (
-            message,
-            self._encode(message, outlet.key),
-            outlet.head,
-            self._wiring.expiry,
-            self._encode if self._encrypted else None,
-        )
-        await self._group_sending.send(hub, (outlet,), GroupLetters(*what))
+        encode = self._encode if self._encrypted else None
+        payload = self._encode(message, outlet.key)
+        letters = GroupLetters(message, payload, outlet.head, self._wiring.expiry, encode)
+        await self._group_sending.send(hub, (outlet,), letters)
 
     async def _send_to_audience(
         self, hub: Hub, audience: Audience, message: dict[str, Any], expiry: float | None
@@ -293,7 +289,8 @@ class RedisChannelLayer(RedisLayer[Hub]):
         keys = self._wiring.keys
         kept = self._wiring.expiry if expiry is None else milliseconds(expiry)
         head, context = head_and_context(keys, Audience(audience.groups), kept)
-        what = (message, self._encode(message, context), head, kept, self._encode if self._encrypted else None)
+        encode = self._encode if self._encrypted else None
+        what = (message, self._encode(message, context), head, kept, encode)
         outlets = [hub.group_outlet(group) for group in audience.groups]
         await self._group_sending.send(hub, outlets, AudienceLetters(keys, audience, *what), audience.excluded)
 

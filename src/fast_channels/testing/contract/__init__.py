@@ -18,6 +18,7 @@ longer. The layers are closed by the suite.
 The class attributes of `ContractTests` say where layers differ. No plugin is needed: each test runs its own event loop.
 """
 
+from fast_channels.testing.contract.audiences import AudiencesContract
 from fast_channels.testing.contract.cancelling import CancellingContract
 from fast_channels.testing.contract.capacity import CapacityContract
 from fast_channels.testing.contract.delivery import DeliveryContract
@@ -28,6 +29,7 @@ from fast_channels.testing.contract.input import InputContract
 from fast_channels.testing.contract.life import LifeContract
 from fast_channels.testing.contract.looking import LookingContract
 from fast_channels.testing.contract.loops import LoopsContract
+from fast_channels.testing.contract.many import ManyContract
 from fast_channels.testing.contract.sending import SendingContract
 from fast_channels.testing.contract.shared import SharedContract
 from fast_channels.testing.contract.values import ValuesContract
@@ -37,7 +39,9 @@ __all__ = ["ChannelLayerContract", "ContractTests"]
 
 class ChannelLayerContract(
     SendingContract,
+    ManyContract,
     GroupsContract,
+    AudiencesContract,
     CapacityContract,
     ExpiryContract,
     CancellingContract,

@@ -35,7 +35,7 @@ BAD_ANYWHERE: list[Any] = [
     None,
     5,
     b"room",
-    ["room"],
+    {"room"},
     object(),
 ]
 
