@@ -1,6 +1,10 @@
 """A task of Celery tells a WebSocket how far it is."""
 
 import json
+from importlib.metadata import version
+
+import pytest
+from packaging.version import Version
 
 from tests.examples.programs import Program, hear, uvicorn, websocket
 
@@ -8,6 +12,9 @@ PROGRESS = [{"page": page, "of": 3} for page in (1, 2, 3)]
 WORKER = ["celery", "-A", "examples.celery.tasks", "worker", "--loglevel", "INFO", "--concurrency", "2"]
 
 
+@pytest.mark.skipif(
+    Version(version("redis")) < Version("6.1"), reason="Celery takes no redis-py that is older than 6.1"
+)
 def test_tasks_report_to_whoever_asked(redis_url: str) -> None:
     with (
         uvicorn("examples.celery.app:app", REDIS_URL=redis_url) as server,
