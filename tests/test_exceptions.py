@@ -21,6 +21,8 @@ from fast_channels.exceptions import (
     InvalidNameError,
     MailboxOverflow,
     MessageTooLarge,
+    NotAllSent,
+    NotSent,
     OutcomeUnknown,
     ServerRefused,
     ServerUnreachable,
@@ -29,6 +31,9 @@ from fast_channels.exceptions import (
 from fast_channels.serializers import SerializerDoesNotExist
 
 SIGNALS = (AcceptConnection, DenyConnection, StopConsumer)
+
+KINDS = {getattr(exceptions, name) for name in exceptions.__all__} - {NotSent}
+"""All errors and signals; `NotSent` is a part of one."""
 
 BASES: list[tuple[type[Exception], type[Exception]]] = [
     (InvalidChannelLayerError, ValueError),
@@ -39,6 +44,9 @@ BASES: list[tuple[type[Exception], type[Exception]]] = [
     (OutcomeUnknown, ConnectionError),
     (SerializerDoesNotExist, KeyError),
 ]
+
+FULL = NotSent(2, "jobs", ChannelFull("it is full"))
+LOST = NotSent(7, "news", OutcomeUnknown("redis://h:1/0", "cut", message="cut"))
 
 ERRORS: list[tuple[FastChannelsError, str]] = [
     (
@@ -61,6 +69,14 @@ ERRORS: list[tuple[FastChannelsError, str]] = [
         "channel 'jobs' is full: 100 messages wait for its receiver",
     ),
     (ChannelFull("no room"), "no room"),
+    (
+        NotAllSent([FULL, LOST], 8),
+        "2 of 10 messages were not sent: number 2 to jobs: it is full; number 7 to news: cut",
+    ),
+    (
+        NotAllSent([NotSent(0, "a", ChannelFull("full"))] * 5, 0),
+        "5 of 5 messages were not sent: number 0 to a: full; number 0 to a: full; number 0 to a: full; and 2 more",
+    ),
     (
         MailboxOverflow("jobs", 100),
         "channel 'jobs' was closed: its receiver fell 100 messages behind",
@@ -116,8 +132,7 @@ each_error = pytest.mark.parametrize(("error", "text"), ERRORS, ids=[type(error)
 
 
 def test_every_error_has_the_one_root() -> None:
-    all_of_them = {getattr(exceptions, name) for name in exceptions.__all__}
-    assert {kind for kind in all_of_them if not issubclass(kind, FastChannelsError)} == {*SIGNALS}
+    assert {kind for kind in KINDS if not issubclass(kind, FastChannelsError)} == {*SIGNALS}
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
@@ -132,7 +147,7 @@ def test_an_error_is_also_what_existing_code_catches(kind: type[Exception], base
 
 def test_the_tree_in_the_docstring_names_every_error() -> None:
     assert exceptions.__doc__
-    assert not [name for name in exceptions.__all__ if f"── {name} " not in exceptions.__doc__]
+    assert not [kind.__name__ for kind in KINDS if f"── {kind.__name__} " not in exceptions.__doc__]
 
 
 # What they say
@@ -144,7 +159,7 @@ def test_the_text_says_what_happened(error: FastChannelsError, text: str) -> Non
 
 
 def test_every_error_is_in_the_table() -> None:
-    kinds = {getattr(exceptions, name) for name in exceptions.__all__} - {*SIGNALS, FastChannelsError}
+    kinds = KINDS - {*SIGNALS, FastChannelsError}
     assert kinds <= {type(error) for error, _ in ERRORS}
 
 
@@ -153,6 +168,7 @@ def test_every_error_is_in_the_table() -> None:
     [
         (MessageTooLarge(size=30, limit=20), {"size": 30, "limit": 20}),
         (ChannelFull(channel="jobs", capacity=5), {"channel": "jobs", "capacity": 5}),
+        (NotAllSent([FULL, LOST], 8), {"failures": (FULL, LOST), "sent": 8}),
         (MailboxOverflow("jobs", 5), {"channel": "jobs", "capacity": 5}),
         (ChannelReleased("jobs"), {"channel": "jobs"}),
         (ChannelLayerClosed("jobs"), {"channel": "jobs"}),
@@ -191,7 +207,7 @@ def test_a_copy_says_and_carries_the_same(
     found = copied(error)
     assert type(found) is type(error)
     assert str(found) == text
-    assert vars(found) == vars(error)
+    assert repr(vars(found)) == repr(vars(error))  # errors within it are copies, too, and equal to nothing
 
 
 def test_notes_go_along_with_a_copy() -> None:

@@ -4,14 +4,14 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from fast_channels import names
-from fast_channels.exceptions import ChannelFull
+from fast_channels.exceptions import ChannelFull, NotAllSent, NotSent
 from fast_channels.layers import BaseChannelLayer, InMemoryChannelLayer, LayerStatistics
 from fast_channels.layers.reader import ChannelReader, PumpedReader
 from fast_channels.testing.contract import ChannelLayerContract, harness
@@ -37,7 +37,7 @@ class LastInFirstOut(Sloppy):
 
 
 class HandsOutTwice(Sloppy):
-    async def send(self, channel: str, message: dict[str, Any]) -> None:
+    async def send(self, channel: str, message: dict[str, Any], *, expiry: float | None = None) -> None:
         await super().send(channel, message)
         await super().send(channel, message)
 
@@ -74,8 +74,8 @@ class JoinsTwice(Sloppy):
         await super().group_add(group, channel)
         self.joined[channel] += 1
 
-    async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        await super().group_send(group, message)
+    async def group_send(self, group: str | Sequence[str], message: dict[str, Any], **options: Any) -> None:
+        await super().group_send(group, message, **options)
         for channel, count in self.joined.items():
             for _ in range(count - 1):
                 await self.send(channel, message)
@@ -97,17 +97,17 @@ class HoldsAnyNumber(Sloppy):
 
 
 class CapacityOfTheLayer(Sloppy):
-    async def send(self, channel: str, message: dict[str, Any]) -> None:
+    async def send(self, channel: str, message: dict[str, Any], *, expiry: float | None = None) -> None:
         if sum(map(len, self.channels.values())) >= self.capacity:
             raise ChannelFull(channel=channel)
         await super().send(channel, message)
 
 
 class SaysNothing(Sloppy):
-    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+    async def group_send(self, group: str | Sequence[str], message: dict[str, Any], **options: Any) -> None:
         logging.disable()
         try:
-            await super().group_send(group, message)
+            await super().group_send(group, message, **options)
         finally:
             logging.disable(logging.NOTSET)
 
@@ -127,7 +127,7 @@ class TakesPythonObjects(Sloppy):
         super().__init__(**options)
         self.objects: list[dict[str, Any]] = []
 
-    async def send(self, channel: str, message: dict[str, Any]) -> None:
+    async def send(self, channel: str, message: dict[str, Any], *, expiry: float | None = None) -> None:
         self.objects.append(message)
         await super().send(channel, {"index": len(self.objects) - 1})
 
@@ -137,9 +137,9 @@ class TakesPythonObjects(Sloppy):
 
 
 class TakesAnyName(Sloppy):
-    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+    async def group_send(self, group: str | Sequence[str], message: dict[str, Any], **options: Any) -> None:
         if isinstance(group, str) and group.strip() == group:
-            await super().group_send(group, message)
+            await super().group_send(group, message, **options)
 
 
 class GivesBackToTheEnd(Sloppy):
@@ -206,6 +206,75 @@ class ReceivesAnywhere(Sloppy):
             return {}
 
 
+Pairs = Iterable[tuple[str, dict[str, Any]]]
+
+
+class SendsBeforeItLooks(Sloppy):
+    async def send_many(self, messages: Pairs, *, expiry: float | None = None) -> None:
+        for channel, message in messages:
+            await self.send(channel, message, expiry=expiry)
+
+
+class StopsAtTheFirstThatFails(Sloppy):
+    async def send_many(self, messages: Pairs, *, expiry: float | None = None) -> None:
+        for index, (channel, message) in enumerate(messages):
+            try:
+                await self.send(channel, message, expiry=expiry)
+            except ChannelFull as error:
+                raise NotAllSent([NotSent(index, channel, error)], index) from None
+
+
+class SendsTheLastFirst(Sloppy):
+    async def send_many(self, messages: Pairs, *, expiry: float | None = None) -> None:
+        await super().send_many(list(messages)[::-1], expiry=expiry)
+
+
+class SendsToEachGroup(Sloppy):
+    async def group_send(
+        self,
+        group: str | Sequence[str],
+        message: dict[str, Any],
+        *,
+        exclude: Collection[str] = (),
+        expiry: float | None = None,
+    ) -> None:
+        for name in [group] if isinstance(group, str) else group:
+            await super().group_send(name, message, exclude=exclude, expiry=expiry)
+
+
+class ExcludesNobody(Sloppy):
+    async def group_send(
+        self,
+        group: str | Sequence[str],
+        message: dict[str, Any],
+        *,
+        exclude: Collection[str] = (),
+        expiry: float | None = None,
+    ) -> None:
+        await super().group_send(group, message, expiry=expiry)
+
+
+class ExcludesForEver(Sloppy):
+    async def group_send(
+        self, group: str | Sequence[str], message: dict[str, Any], *, exclude: Collection[str] = (), **options: Any
+    ) -> None:
+        for channel in exclude:
+            await self.group_discard(str(group), channel)
+        await super().group_send(group, message, exclude=exclude, **options)
+
+
+class HasOneExpiry(Sloppy):
+    async def send(self, channel: str, message: dict[str, Any], *, expiry: float | None = None) -> None:
+        await super().send(channel, message)
+
+
+class HasOneExpiryForGroups(Sloppy):
+    async def group_send(
+        self, group: str | Sequence[str], message: dict[str, Any], *, expiry: float | None = None, **options: Any
+    ) -> None:
+        await super().group_send(group, message, **options)
+
+
 BROKEN = [
     (LosesOnCancel, "test_a_receiver_cancelled_all_the_time_loses_nothing"),
     (LosesOnCancel, "test_several_receivers_cancelled_all_the_time_lose_nothing"),
@@ -237,6 +306,21 @@ BROKEN = [
     (CountsNothing, "test_statistics_count"),
     (CountsNothing, "test_what_is_sent_to_a_released_channel_is_counted"),
     (LeavesTasksBehind, "test_a_message_arrives"),
+    (SendsBeforeItLooks, "test_bad_input_among_many_messages_sends_none"),
+    (StopsAtTheFirstThatFails, "test_of_many_messages_those_are_named_that_were_not_sent"),
+    (SendsTheLastFirst, "test_many_messages_arrive_in_their_order"),
+    (SendsToEachGroup, "test_a_member_of_several_groups_gets_a_message_once"),
+    (SendsToEachGroup, "test_a_full_member_of_several_groups_loses_a_message_once"),
+    (SendsToEachGroup, "test_any_members_any_groups_and_any_exceptions"),
+    (SendsToEachGroup, "test_bad_names_among_groups_and_exceptions_are_refused"),
+    (ExcludesNobody, "test_who_is_excluded_gets_nothing"),
+    (ExcludesNobody, "test_a_full_member_that_is_excluded_loses_nothing"),
+    (ExcludesNobody, "test_any_members_any_groups_and_any_exceptions"),
+    (ExcludesForEver, "test_what_is_sent_to_an_excluded_channel_itself_arrives"),
+    (HasOneExpiry, "test_a_message_may_expire_earlier_than_others"),
+    (HasOneExpiry, "test_a_message_may_expire_later_than_others"),
+    (HasOneExpiry, "test_an_expiry_that_is_no_time_is_refused"),
+    (HasOneExpiryForGroups, "test_a_message_may_expire_earlier_than_others"),
     (ReceivesAnywhere, "test_receiving_on_a_channel_of_another_layer_is_an_assertion_error"),
 ]
 
