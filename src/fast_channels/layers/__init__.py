@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from fast_channels.layers.base import BaseChannelLayer, LayerStatistics
 from fast_channels.layers.in_memory import InMemoryChannelLayer
+from fast_channels.layers.readiness import Readiness
 from fast_channels.layers.registry import (
     ChannelLayerRegistry,
     channel_layers,
@@ -22,6 +23,7 @@ __all__ = [
     "ChannelLayerRegistry",
     "InMemoryChannelLayer",
     "LayerStatistics",
+    "Readiness",
     "RedisChannelLayer",
     "RedisPubSubChannelLayer",
     "channel_layers",

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, Self
 from fast_channels import names
 from fast_channels.exceptions import InvalidMessageError, InvalidNameError, MessageTooLarge, NotAllSent, NotSent
 from fast_channels.layers.reader import ChannelReader, PumpedReader
+from fast_channels.layers.readiness import Readiness
 from fast_channels.layers.sending import check_expiry, numbered_pairs
 from fast_channels.layers.sync import SyncLayer
 from fast_channels.serializers import MsgPackSerializer
@@ -25,8 +26,8 @@ class LayerStatistics:
     """What a layer did in this process since it was made. Local and free: no server is asked.
 
     All are counts of messages but those of connections and `restored`. `dropped` names each reason: `over_capacity`,
-    `channel_gone` (released, or never made here), `undecodable`, `too_large`, `expired`, `inbox_full`, `owner_gone` (left by a
-    process that died), ….
+    `channel_gone` (released, or never made here), `undecodable`, `too_large`, `expired`, `inbox_full`, `owner_gone`
+    (left by a process that died), ….
     """
 
     sent: int = 0
@@ -260,6 +261,17 @@ class BaseChannelLayer:
     async def inspect(self) -> dict[str, Any]:
         """What there is now, as plain data: channels with their depths, groups with their members, and the server."""
         return {"layer": type(self).__name__}
+
+    async def ready(self, timeout: float = 1.0) -> Readiness:
+        """Whether this event loop can send and hear now: for the readiness probe of an orchestrator, once a second.
+
+        On the Redis layers: all servers answer, all subscriptions are in force, and what is sent to this process comes
+        back through the server. A loop that had no inbox has one afterwards. This default, for a layer that needs no
+        server, is always ready.
+
+        Raises nothing: whatever is wrong is among the `problems`, and so is what took longer than `timeout` seconds.
+        """
+        return Readiness()
 
     # What consumers and workers use
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from fast_channels.exceptions import not_registered_text
 from fast_channels.layers.base import BaseChannelLayer
+from fast_channels.layers.readiness import Check, Readiness, all_checked
 
 __all__ = [
     "ChannelLayerRegistry",
@@ -20,6 +21,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger("fast_channels.layers")
+
+MOMENT = 0.1
+"""Seconds that a layer may take longer than it was told, to say what is wrong."""
 
 
 class ChannelLayerRegistry:
@@ -72,6 +76,15 @@ class ChannelLayerRegistry:
     def __len__(self) -> int:
         return len(self._layers)
 
+    async def ready(self, timeout: float = 1.0) -> Readiness:
+        """Whether every registered layer is ready; what is wrong begins with the layer's alias. See
+        `BaseChannelLayer.ready`.
+
+        Raises nothing.
+        """
+        checks = [Check(f"{alias}: no answer", _ready(alias, layer, timeout)) for alias, layer in self._layers.items()]
+        return await all_checked(checks, timeout + MOMENT)
+
     async def close(self) -> None:
         """Close every registered layer; they stay registered and open again when they are used.
 
@@ -97,6 +110,17 @@ class ChannelLayerRegistry:
             yield
         finally:
             await self.close()
+
+
+async def _ready(alias: str, layer: BaseChannelLayer, timeout: float) -> None:
+    if not hasattr(layer, "ready"):
+        return  # a layer of another library: nobody can say
+    try:
+        readiness = await layer.ready(timeout)
+    except Exception as error:
+        raise RuntimeError(f"{alias}: {error!r}") from error
+    if not readiness:
+        raise RuntimeError("; ".join(f"{alias}: {problem}" for problem in readiness.problems))
 
 
 channel_layers = ChannelLayerRegistry()

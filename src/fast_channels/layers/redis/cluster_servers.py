@@ -10,6 +10,7 @@ from fast_channels.layers.redis.cluster_nodes import NodeLinks
 from fast_channels.layers.redis.cluster_subscriptions import ClusterSubscriptions
 from fast_channels.layers.redis.link import Commands, Link, LinkEvents, Patience
 from fast_channels.layers.redis.servers import ServerEvents, Servers
+from fast_channels.layers.redis.subscriptions import Subscriptions
 from fast_channels.layers.redis.topology import Shards
 
 __all__ = ["AnyServers", "ClusterServers", "Topology", "servers_of"]
@@ -53,6 +54,10 @@ class ClusterServers:
         """
         self._nodes.open()
         return await self._nodes.all()
+
+    def listeners(self) -> list[Subscriptions]:
+        """The connections that listen to something."""
+        return [] if self._subscriptions is None else self._subscriptions.listeners()
 
     def link_for(self, link: Commands, key: bytes) -> Commands:
         """The link for a key that was found over `link`: its slot may have moved since."""

@@ -118,6 +118,10 @@ class ClusterSubscriptions:
             return ServerUnreachable(link.label, self._patience.send, link.trouble)
         return ServerUnreachable(self._cluster.label, self._patience.send, self._trouble or "nobody has its slot")
 
+    def listeners(self) -> list[Subscriptions]:
+        """Those of each node that something is heard at."""
+        return [each for each in self._nodes.values() if len(each)]
+
     # Where it is
 
     def _place(self, address: bytes) -> None:

@@ -165,6 +165,11 @@ class Hub:
         await self.inbox()
         await self._requests.ask(op, group, channel)
 
+    async def probe(self) -> None:
+        """Send something to the inbox of this loop, through its server; returns when it has arrived."""
+        await self.inbox()
+        await self._requests.probe()
+
     async def _send_control(self, client: str, control: Control) -> None:
         payload = self._wiring.control.serialize(control, self._wiring.keys.control_context(client))
         await self.ways.to_inbox(client).post(("", "", pack_head("k"), payload), len(payload))

@@ -282,6 +282,11 @@ class Inbox:
         await self._listen(*self._way_to_inbox(self.client))
         await self._requests.ask(op, group, channel)
 
+    async def probe(self) -> None:
+        """Send something to the inbox of this loop, through its server; returns when it has arrived."""
+        await self._listen(*self._way_to_inbox(self.client))
+        await self._requests.probe()
+
     async def _send_control(self, client: str, control: Control) -> int:
         address = self._wiring.addresses.inbox(client)
         payload = pack_control(self._wiring.control.serialize(control, address))

@@ -13,8 +13,10 @@ from fast_channels import names
 from fast_channels.exceptions import ForeignChannelError, MessageTooLarge
 from fast_channels.layers.base import BaseChannelLayer, LayerStatistics
 from fast_channels.layers.mailbox import SKIPPED, Counters, is_worth_a_line
+from fast_channels.layers.readiness import Readiness, all_checked
 from fast_channels.layers.redis.cluster import Cluster
 from fast_channels.layers.redis.config import Hosts, SentinelMaster, Server, parse_hosts
+from fast_channels.layers.redis.probing import Probed, checks_of
 from fast_channels.layers.redis.sync import RedisSyncLayer
 from fast_channels.layers.redis.topology import Endpoint, Shards
 from fast_channels.serializers import BaseMessageSerializer, registry
@@ -28,7 +30,7 @@ ADOPTABLE = 64
 """Event loops that were closed with channels open that are kept for a later loop to take over."""
 
 
-class LoopPart(Protocol):
+class LoopPart(Probed, Protocol):
     """What a layer holds for one event loop: its channels and its connections."""
 
     loop: asyncio.AbstractEventLoop
@@ -124,6 +126,9 @@ class RedisLayer(BaseChannelLayer, Generic[Part]):
             await part.close()
 
     # Looking
+
+    async def ready(self, timeout: float = 1.0) -> Readiness:
+        return await all_checked(checks_of(self._here(), timeout), timeout)
 
     def statistics(self) -> LayerStatistics:
         counters = self._counters

@@ -67,6 +67,10 @@ class Servers(LinkEvents):
         """The links to all servers."""
         return [self._link(shard) for shard in range(len(self._shards))]
 
+    def listeners(self) -> list[Subscriptions]:
+        """The connections that listen to something."""
+        return [each for each in self._subscriptions.values() if len(each)]
+
     def link_for(self, link: Commands, key: bytes) -> Commands:
         """The link for a key that was found over `link`: the same one."""
         return link

@@ -120,6 +120,12 @@ class Subscriptions(LinkEvents):
         wanted = self._wanted.get(address)
         return wanted is not None and wanted.confirmed.done()
 
+    def missing(self) -> int:
+        """How many addresses are wanted, and not heard: there is no connection, or the server refuses them."""
+        if self.link.connection is None:
+            return len(self._wanted)
+        return len(self._wanted.keys() - self._told - self._changed)
+
     async def subscribe(self, address: bytes, route: Route) -> None:
         """Hand every message of `address` to `route` from now on; returns when the server has confirmed it.
 
