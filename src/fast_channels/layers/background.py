@@ -12,7 +12,10 @@ from fast_channels.exceptions import FastChannelsError
 __all__ = ["BackgroundLoop"]
 
 ENDING: Final = 2.0
-"""Seconds that the loop has to let go of what it holds, and then its calls to end."""
+"""Seconds that the loop has to let go of what it holds."""
+
+LAST: Final = 0.1
+"""Seconds that its calls have to end by themselves then."""
 
 Result = TypeVar("Result")
 
@@ -62,14 +65,19 @@ class BackgroundLoop:
             call.give_up(running.loop)
             raise
 
-    def stop(self, *, wait: bool = True) -> None:
-        """End the loop and its thread, if there is one. Without `wait`, soon."""
+    def stop(self, *, wait: bool = True, quiet: bool = False) -> None:
+        """End the loop and its thread, if there is one.
+
+        Args:
+            wait: whether it has ended when this returns.
+            quiet: whether threads that wait are not told: the interpreter exits.
+        """
         with self._lock:
             running, self._running = self._running, None
         if running is not None:
-            running.stop()
+            running.stop(quiet=quiet)
             if wait and running.thread is not threading.current_thread():
-                running.thread.join(2 * ENDING + 1)
+                running.thread.join(ENDING + LAST + 1)
 
 
 class _Running:
@@ -77,6 +85,7 @@ class _Running:
 
     def __init__(self, ending: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self.calls: set[asyncio.Task[None]] = set()
+        self.is_quiet = False
         self._ending = ending
         self._runner = asyncio.Runner()
         self.loop = self._runner.get_loop()
@@ -84,7 +93,8 @@ class _Running:
         self.thread = threading.Thread(target=self._serve, name="fast-channels sync", daemon=True)
         self.thread.start()
 
-    def stop(self) -> None:
+    def stop(self, *, quiet: bool) -> None:
+        self.is_quiet = quiet
         with suppress(RuntimeError):  # it has ended
             self.loop.call_soon_threadsafe(self._stopped.set)
 
@@ -98,7 +108,7 @@ class _Running:
             async with asyncio.timeout(ENDING):
                 await self._ending()
         if self.calls:
-            await asyncio.wait(self.calls, timeout=ENDING)
+            await asyncio.wait(self.calls, timeout=LAST)
 
 
 class _Call(Generic[Result]):
@@ -118,18 +128,17 @@ class _Call(Generic[Result]):
 
     def begin(self, running: _Running) -> None:
         if not self.outcome.cancelled():
-            self._task = running.loop.create_task(self._run())
+            self._task = running.loop.create_task(self._run(running))
             running.calls.add(self._task)
             self._task.add_done_callback(running.calls.discard)
 
-    async def _run(self) -> None:
+    async def _run(self, running: _Running) -> None:
         try:
             result = await self._make()
-        except asyncio.CancelledError:
-            self._fail(FastChannelsError("the layer was closed meanwhile"))
-            raise
         except BaseException as error:
-            self._fail(error)
+            if not running.is_quiet:
+                closed = isinstance(error, asyncio.CancelledError)
+                self._fail(FastChannelsError("the layer was closed meanwhile") if closed else error)
             return
         try:
             self.outcome.set_result(result)

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from fast_channels import names
+from fast_channels.exceptions import ChannelLayerClosed
 from fast_channels.layers.background import BackgroundLoop
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ class SyncLayer:
     def _start_afresh(self) -> None:
         """Hold nothing: at the beginning, and in a forked child, whose parent goes on with what there was."""
         self._background = BackgroundLoop(partial(_close_loop, weakref.ref(self._layer)))
-        self._finalizers: list[weakref.finalize[..., SyncLayer]] = [weakref.finalize(self, self._background.stop)]
+        self._finalizers: list[weakref.finalize[..., SyncLayer]] = [
+            weakref.finalize(self, self._background.stop, quiet=True)
+        ]
 
     def _after_fork(self) -> None:
         for finalizer in self._finalizers:
@@ -138,6 +141,8 @@ class SyncLayer:
             if not limit.expired():
                 raise
             raise TimeoutError(f"no message on channel {channel!r} within {timeout:g} s") from None
+        except asyncio.CancelledError:
+            raise ChannelLayerClosed(channel) from None
 
     async def _put_back(self, channel: str, message: Any) -> None:
         """Whoever received `message` was interrupted before it was handed over."""

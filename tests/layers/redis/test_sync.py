@@ -1,0 +1,126 @@
+"""`layer.sync` of the Redis layers keeps its promises on every topology."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from fast_channels.layers import BaseChannelLayer, RedisChannelLayer, RedisPubSubChannelLayer
+from tests.support.clusters import ClusterOfServers
+from tests.support.sentinels import Trio
+from tests.support.sync_contract import MakeLayer, SyncContract
+from tests.support.tls import Authority
+
+KEYS = ["a key of more than sixteen characters"]
+
+
+def make_queue(hosts: Any, **options: Any) -> BaseChannelLayer:
+    return RedisChannelLayer(hosts, f"test-{uuid4().hex[:12]}", **options)
+
+
+def make_pubsub(hosts: Any, **options: Any) -> BaseChannelLayer:
+    return RedisPubSubChannelLayer(hosts, f"test-{uuid4().hex[:12]}", **options)
+
+
+class TestQueue(SyncContract):
+    @pytest.fixture
+    def make_layer(self, redis_url: str) -> MakeLayer:
+        return partial(make_queue, [redis_url])
+
+
+class TestQueueOnTwoHosts(SyncContract):
+    @pytest.fixture
+    def make_layer(self, redis_url: str, second_redis_url: str) -> MakeLayer:
+        return partial(make_queue, [redis_url, second_redis_url])
+
+
+class TestQueueOnDebiansRedis(SyncContract):
+    """The oldest server that is supported."""
+
+    @pytest.fixture
+    def make_layer(self, debians_redis_url: str) -> MakeLayer:
+        return partial(make_queue, [debians_redis_url])
+
+
+class TestQueueOverSentinels(SyncContract):
+    @pytest.fixture
+    def make_layer(self, sentinels: Trio) -> MakeLayer:
+        return partial(make_queue, None, **sentinels.options)
+
+
+class TestQueueWaitingForReplicas(SyncContract):
+    @pytest.fixture
+    def make_layer(self, sentinels: Trio) -> MakeLayer:
+        return partial(make_queue, None, durability="replicated", **sentinels.options)
+
+
+class TestQueueOnACluster(SyncContract):
+    @pytest.fixture
+    def make_layer(self, cluster: ClusterOfServers) -> MakeLayer:
+        return partial(make_queue, cluster.urls, cluster=True)
+
+
+class TestQueueEncrypted(SyncContract):
+    @pytest.fixture
+    def make_layer(self, redis_url: str) -> MakeLayer:
+        return partial(make_queue, [redis_url], symmetric_encryption_keys=KEYS)
+
+
+@pytest.mark.tls
+class TestQueueOverTls(SyncContract):
+    @pytest.fixture
+    def make_layer(self, tls_hosts: list[Any]) -> MakeLayer:
+        return partial(make_queue, tls_hosts)
+
+
+class OfPubSub(SyncContract):
+    keeps_for_nobody = False
+    send_raises_channel_full = False
+    expires = False
+
+
+class TestPubSub(OfPubSub):
+    @pytest.fixture
+    def make_layer(self, redis_url: str) -> MakeLayer:
+        return partial(make_pubsub, [redis_url])
+
+
+class TestPubSubOnTwoHosts(OfPubSub):
+    @pytest.fixture
+    def make_layer(self, redis_url: str, second_redis_url: str) -> MakeLayer:
+        return partial(make_pubsub, [redis_url, second_redis_url])
+
+
+class TestPubSubOverSentinels(OfPubSub):
+    @pytest.fixture
+    def make_layer(self, sentinels: Trio) -> MakeLayer:
+        return partial(make_pubsub, None, **sentinels.options)
+
+
+class TestPubSubOnACluster(OfPubSub):
+    @pytest.fixture
+    def make_layer(self, cluster: ClusterOfServers) -> MakeLayer:
+        return partial(make_pubsub, cluster.urls, cluster=True)
+
+
+class TestPubSubEncrypted(OfPubSub):
+    @pytest.fixture
+    def make_layer(self, redis_url: str) -> MakeLayer:
+        return partial(make_pubsub, [redis_url], symmetric_encryption_keys=KEYS)
+
+
+@pytest.mark.tls
+class TestPubSubOverTls(OfPubSub):
+    @pytest.fixture
+    def make_layer(self, tls_hosts: list[Any]) -> MakeLayer:
+        return partial(make_pubsub, tls_hosts)
+
+
+@pytest.fixture(scope="module")
+def tls_hosts(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder: Path = tmp_path_factory.mktemp("authority")
+    authority = Authority(folder)
+    with authority.server("localhost") as server:
+        yield [{"host": "localhost", "port": server.port, "ssl": True, "ssl_ca_certs": authority.file}]
