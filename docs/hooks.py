@@ -1,4 +1,8 @@
-"""Puts the published results of the benchmarks, and their picture, into the page on performance."""
+"""Puts into the pages what stands elsewhere in the repository.
+
+The published results of the benchmarks, and their picture, go into the page on performance; the README's table of the
+servers that the tests run on goes where a page asks for it.
+"""
 
 import re
 from pathlib import Path
@@ -7,10 +11,13 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = ROOT / "benchmarks"
 PICTURE = "results.svg"
 PLACE = "<!-- published results -->"
 PUBLISHED = re.compile(r"<!-- results: begin -->(.*)<!-- results: end -->", re.DOTALL)
+SERVERS = "<!-- supported servers -->"
+TABLE_OF_SERVERS = re.compile(r"^\| server \|(?:.*\n)(?:\|.*\n)+", re.MULTILINE)
 NOTHING = "Results of this version are not published yet."
 
 
@@ -22,7 +29,9 @@ def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, files: Files, **_: Any) -> str:
-    """Fill the place that a page left for the results."""
+    """Fill the places that a page left."""
+    if SERVERS in markdown:
+        markdown = markdown.replace(SERVERS, _servers())
     return markdown.replace(PLACE, _results(files)) if PLACE in markdown else markdown
 
 
@@ -31,3 +40,10 @@ def _results(files: Files) -> str:
     results = found[1].strip() if found else ""
     picture = f"![How many times better than 1.1.0]({PICTURE})\n\n" if files.get_file_from_path(PICTURE) else ""
     return f"{picture}{results}" if results else NOTHING
+
+
+def _servers() -> str:
+    found = TABLE_OF_SERVERS.search((ROOT / "README.md").read_text())
+    if found is None:
+        raise ValueError("the README has no table of servers")
+    return found[0]

@@ -1,19 +1,15 @@
 """The guide to channel layers does what it says: what its functions register, sends; what it quotes, is said."""
 
-import ast
 import asyncio
-import logging
-import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from redis.asyncio import Redis
 
-from fast_channels.exceptions import ChannelFull, InvalidChannelLayerError, OutcomeUnknown, ServerUnreachable
+from fast_channels.exceptions import InvalidChannelLayerError
 from fast_channels.layers import (
     BaseChannelLayer,
     ChannelLayerRegistry,
@@ -22,8 +18,7 @@ from fast_channels.layers import (
     RedisPubSubChannelLayer,
 )
 from fast_channels.testing import WebsocketCommunicator
-from fast_channels.testing.server import ServerProcess
-from tests.docs.pages import ROOT, Page
+from tests.docs.pages import Page
 
 NAME = "docs/guide/channel-layers.md"
 MESSAGE = {"type": "chat.message", "text": "hello"}
@@ -181,118 +176,6 @@ async def test_sending_from_coroutines_and_from_a_thread(
     assert texts == ["one", "two", *["job 42 is done"] * 3]
 
 
-EXTRA = "the Redis layers need a package that is missing (redis): pip install"  # tests/test_package.py provokes it
-
-# Troubleshooting: each message that the page quotes is the one that comes
-
-
-def quoted(page: Page) -> list[str]:
-    """The messages in the headings of the section, as the beginnings of what is said."""
-    _, _, section = page.text.partition("## Troubleshooting")
-    return re.findall(r"^### `(.+)`$", section, re.MULTILINE)
-
-
-def as_pattern(text: str) -> str:
-    """What `text` stands for: names, numbers and addresses are examples."""
-    text = re.escape(text.partition(": ")[2] if re.match(r"[A-Z]\w+: ", text) else text)
-    for example in ("…", r"redis://…", "xyz", "chat", "room"):
-        text = text.replace(re.escape(example), ".+")
-    return re.sub(r"\d+(\\\.\d+)?", r"[0-9.]+", text)
-
-
-async def provoke(server: ServerProcess, registry: ChannelLayerRegistry) -> list[str]:
-    """Everything that the section is about, and what was said."""
-    said: list[str] = []
-    registry.register("default", InMemoryChannelLayer())
-
-    with pytest.raises(KeyError) as missing:
-        registry["xyz"]
-    said.append(str(missing.value.args[0]))
-
-    memory = InMemoryChannelLayer(capacity=1)
-    channel = await memory.new_channel()
-    await memory.group_add("room", channel)
-    await memory.send(channel, MESSAGE)
-    with pytest.raises(ChannelFull) as full:
-        await memory.send(channel, MESSAGE)
-    said.append(str(full.value))
-    await memory.group_send("room", MESSAGE)
-
-    async with RedisChannelLayer(hosts=[server.url], max_deliveries=1) as queue:
-        await lose_a_letter(queue)
-        await lose_everything(queue, server)
-
-    layer = RedisPubSubChannelLayer(hosts=[server.url], prefix="chat", send_timeout=0.2)
-    async with layer:
-        await layer.new_channel()
-        server.restart()
-        async with asyncio.timeout(10):
-            while layer.last_gap is None:
-                await asyncio.sleep(0.01)
-        await layer.send("somebody", MESSAGE)
-        server.pause()
-        sending = asyncio.ensure_future(layer.send("somebody", MESSAGE))
-        for _ in range(5):  # turns of the event loop, after which it is sent; the server does not answer
-            await asyncio.sleep(0)
-        server.kill()
-        with pytest.raises(OutcomeUnknown) as unknown:
-            await sending
-        said.append(str(unknown.value))
-        with pytest.raises(ServerUnreachable) as unreachable:
-            await layer.send("somebody", MESSAGE)
-        said.append(str(unreachable.value))
-    return said
-
-
-async def lose_a_letter(queue: RedisChannelLayer) -> None:
-    """A handler of the channel `jobs` fails too often."""
-    await queue.send("jobs", MESSAGE)
-    with pytest.raises(ValueError, match="user"):
-        async with queue.delivery("jobs"):
-            raise ValueError("no such user")
-
-
-async def lose_everything(queue: RedisChannelLayer, server: ServerProcess) -> None:
-    """The server forgets all there is, and a membership comes back."""
-    channel = await queue.new_channel()
-    await queue.group_add("room", channel)
-    async with Redis.from_url(server.url) as admin:
-        await admin.flushall()
-    async with asyncio.timeout(20):
-        while not (await queue.inspect())["groups"]:
-            await asyncio.sleep(0.05)
-
-
-def formats_of_the_log() -> Iterator[str]:
-    """What the layers may log, as it stands in the source."""
-    for path in (ROOT / "src/fast_channels/layers").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("logger."):
-                yield from (
-                    arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)
-                )
-
-
-PROVOKED_IN_THE_FAULTS = "channel jobs: 3 messages that dead workers", "a message of channel jobs was delivered again"
-
-
-async def test_every_message_that_is_quoted_is_what_is_said(
-    channel_layers: ChannelLayerRegistry, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "fast_channels")
-    with ServerProcess() as server:
-        said = await provoke(server, channel_layers)
-    said += [record.getMessage() for record in caplog.records]
-    said.append(EXTRA)
-    assert len(quoted(Page(NAME))) == 12
-    for text in quoted(Page(NAME)):
-        if text.startswith(PROVOKED_IN_THE_FAULTS):  # takes longer than a lease
-            as_format = re.sub(r"\d+", "%d", text.replace("jobs", "%s"))
-            assert any(line.startswith(as_format) for line in formats_of_the_log()), as_format
-        else:
-            assert any(re.match(as_pattern(text), line) for line in said), (as_pattern(text), said)
-
-
 async def test_a_consumer_without_its_layer_refuses(page: Page, channel_layers: ChannelLayerRegistry) -> None:
     from fast_channels.consumer import AsyncWebsocketConsumer
 
@@ -301,16 +184,3 @@ async def test_a_consumer_without_its_layer_refuses(page: Page, channel_layers: 
 
     with pytest.raises(InvalidChannelLayerError, match="Channel layer 'xyz' not registered"):
         await WebsocketCommunicator(Lost.as_asgi(), "/").connect()
-
-
-async def test_the_gap_is_reported_to_the_callback(
-    page: Page, capsys: pytest.CaptureFixture[str], redis_server: ServerProcess
-) -> None:
-    namespace = await page.run()
-    layer: Any = namespace["layer"]
-    async with layer:
-        await layer.new_channel()
-        redis_server.restart()
-        async with asyncio.timeout(10):
-            while "heard nothing" not in capsys.readouterr().out:
-                await asyncio.sleep(0.01)

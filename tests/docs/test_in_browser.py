@@ -1,0 +1,89 @@
+"""The pages that the documentation prints, in a browser.
+
+With `FAST_CHANNELS_SCREENSHOTS` in the environment, the picture of the tutorial is made again.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Page as BrowserPage
+
+from tests.docs.pages import ROOT, Page
+from tests.docs.running import PATIENCE, Running, commands
+
+CHROMIUM = "/usr/bin/chromium"
+OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
+PICTURE = ROOT / "docs" / "images" / "tutorial-room.png"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not shutil.which(CHROMIUM), reason=f"needs the system package chromium ({CHROMIUM})"),
+    pytest.mark.timeout(180),
+]
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    expect.set_options(timeout=PATIENCE * 1000)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(OPTIONS))
+        yield browser
+        await browser.close()
+
+
+async def says(page: BrowserPage, text: str) -> None:
+    await page.get_by_label("Message").fill(text)
+    await page.keyboard.press("Enter")
+
+
+async def sees(page: BrowserPage, text: str) -> None:
+    await expect(page.get_by_role("listitem").filter(has_text=text).first).to_be_visible()
+
+
+async def test_the_first_example_is_a_chat(browser: Browser, tmp_path: Path) -> None:
+    page = Page("docs/index.md")
+    page.write_files(tmp_path)
+    async with Running(tmp_path) as running:
+        [line] = commands(page, "uvicorn")
+        await running.start(f"{line} --port 8000")
+        one, other = await browser.new_page(), await browser.new_page()
+        for window in (one, other):
+            await window.goto(running.address("http://localhost:8000"))
+        await sees_hello(one, other)
+
+
+async def sees_hello(one: BrowserPage, other: BrowserPage) -> None:
+    """What is typed in one window stands in both. It is typed again until the other one has connected."""
+    while not await other.get_by_role("listitem").count():
+        await one.wait_for_function("socket.readyState === 1")
+        await says(one, "hello")
+        await one.wait_for_timeout(50)
+    await sees(one, "hello")
+
+
+async def test_ann_and_bob_meet_in_a_room(browser: Browser, tmp_path: Path) -> None:
+    first, page = [Page(f"docs/tutorial/{name}.md") for name in ("1-consumer", "2-rooms")]
+    for each in (first, page):
+        each.write_files(tmp_path)
+    async with Running(tmp_path) as running:
+        [line] = commands(page, "uvicorn")
+        server = await running.start(line)
+        ann, bob = [await browser.new_page(viewport={"width": 480, "height": 320}) for _ in range(2)]
+        addresses = re.findall(r"http://localhost:8000/\?/ws/rooms/\S+?(?=`)", page.text)
+        for window, address in zip((ann, bob), addresses, strict=True):
+            await window.goto(running.address(address))
+            await sees(window, "has joined")
+        await says(ann, "hello")
+        await sees(bob, "Ann: hello")
+        await says(bob, "hello Ann")
+        await sees(ann, "Bob: hello Ann")
+        if os.environ.get("FAST_CHANNELS_SCREENSHOTS"):
+            PICTURE.parent.mkdir(exist_ok=True)
+            await bob.screenshot(path=PICTURE)
+        server.terminate()
+        await sees(bob, "(closed: 10")
