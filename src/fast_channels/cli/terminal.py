@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["console", "json_line", "json_text", "plain", "print_table"]
+__all__ = ["console", "json_line", "json_text", "plain", "print_table", "show"]
 
 WIDE: Final = 100_000
 
@@ -32,10 +32,17 @@ def print_table(
         table.add_column(name, justify=justify, no_wrap=name != folded, overflow="fold")
     for row in rows:
         table.add_row(*(Text(plain(cell)) for cell in row))
-    out = console()
     if title is not None:
-        out.print(Text(title, "bold"), soft_wrap=True)
-    out.print(table)
+        console().print(Text(title, "bold"), soft_wrap=True)
+    show(table)
+
+
+def show(table: Table) -> None:
+    """Print a table, without blanks at the ends of its lines."""
+    out = console()
+    with out.capture() as captured:
+        out.print(table)
+    print(*(line.rstrip() for line in captured.get().splitlines()), sep="\n")
 
 
 def json_text(value: Any) -> str:
