@@ -33,7 +33,8 @@ async def commands() -> AsyncIterator[tuple[int, asyncio.StreamReader]]:
     reading, writing = os.pipe()
     lines = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), open(reading, "rb", 0))
+    pipe = os.fdopen(reading, "rb", 0)
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), pipe)
     try:
         yield writing, lines
     finally:

@@ -44,22 +44,23 @@ class Demo:
     clock: Place
 
     def __str__(self) -> str:
-        places = [f"  {place.name.capitalize():9} takes jobs  (pid {place.pid})" for place in self.workers]
-        pages = [f"  {server.place.name.capitalize():9} {server.address}  (pid {server.pid})" for server in self.servers]
         address = self.servers[0].address
-        lines = [
-            f"  Redis     {self.redis}",
-            *pages,
-            *places,
-            f"  Clock     says the time in the lobby  (pid {self.clock.pid})",
-            "",
-            "  Open the addresses of both servers side by side: what you do at one appears at the other. Or post something:",
-            "",
-            f"  curl {address}/api/rooms/{LOBBY}/messages -H 'content-type: application/json' -d '{{\"text\": \"Hello\"}}'",
-            "",
-            f"  A WebSocket of your own:  {address.replace('http', 'ws', 1)}/ws/chat/{LOBBY}",
-        ]
-        return "\n".join(["", *lines, ""])
+        pages = "\n".join(
+            f"  {server.place.name.capitalize():9} {server.address}  (pid {server.pid})" for server in self.servers
+        )
+        workers = "\n".join(f"  {place.name.capitalize():9} takes jobs  (pid {place.pid})" for place in self.workers)
+        return f"""
+  Redis     {self.redis}
+{pages}
+{workers}
+  Clock     says the time in the lobby  (pid {self.clock.pid})
+
+  Open the addresses of both servers side by side: what you do at one appears at the other. Or post something:
+
+  curl {address}/api/rooms/{LOBBY}/messages -H 'content-type: application/json' -d '{{"text": "Hello"}}'
+
+  A room as a WebSocket: {address.replace("http", "ws", 1)}/ws/chat/{LOBBY}
+"""
 
 
 @dataclass
@@ -120,9 +121,7 @@ async def redis_url(setting: Setting) -> tuple[str, str, list[str]]:
 async def fill(setting: Setting, name: str, module: str) -> Place:
     """Start a process that is no server."""
     env = {**setting.env, "SANDBOX_NAME": name}
-    return await setting.supervisor.fill(
-        name, lambda: setting.family.start_python(name, module, env=env, needed=False)
-    )
+    return await setting.supervisor.fill(name, lambda: setting.family.start_python(name, module, env=env, needed=False))
 
 
 async def fill_server(setting: Setting, name: str, listener: socket.socket) -> Server:

@@ -27,8 +27,7 @@ TITLES = ("Resize the pictures", "Send the newsletter", "Index the archive", "Co
 
 async def start_jobs(count: int, seconds: float | None = None) -> list[str]:
     """Put `count` jobs of `seconds` each into the queue, and return their ids; about 8 s each if nothing is said."""
-    made = [await _start(seconds or random.uniform(6, 10)) for _ in range(count)]
-    return made
+    return [await _start(seconds or random.uniform(6, 10)) for _ in range(count)]
 
 
 async def _start(seconds: float) -> str:

@@ -47,7 +47,7 @@ class Presence:
             await self.announce(room)
 
     def __repr__(self) -> str:
-        return f"<Presence in {NAME}: {({room: len(members) for room, members in self._rooms.items()})}>"
+        return f"<Presence in {NAME}: { ({room: len(members) for room, members in self._rooms.items()}) }>"
 
 
 presence = Presence()

@@ -178,15 +178,15 @@ class Family:
 
 
 async def first_of(work: Coroutine[Any, Any, T], *others: Coroutine[Any, Any, object]) -> T:
-    """The result of `work`, unless one of the `others`, which are not meant to end, raises first. All have ended then."""
-    tasks = [asyncio.create_task(each) for each in (work, *others)]
+    """The result of `work`, unless one of the `others`, which are not meant to end, raises first. All end."""
+    task = asyncio.create_task(work)
+    tasks: list[asyncio.Task[Any]] = [task, *map(asyncio.create_task, others)]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if tasks[0] not in done:
+        if task not in done:
             done.pop().result()
             raise AssertionError("what is not meant to end has ended")
-        result: T = tasks[0].result()
-        return result
+        return task.result()
     finally:
         for each in tasks:
             each.cancel()

@@ -1,4 +1,4 @@
-"""What each process says about itself once a second, over the layer "notifications": the source of the page's charts."""
+"""What each process says about itself once a second, over the layer "notifications": the page makes charts of it."""
 
 import asyncio
 import json

@@ -15,7 +15,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["AT_ONCE", "add_job", "change_job", "in_thread", "job", "keep_line", "latest_jobs", "lines_after", "now", "prepare"]
+__all__ = [
+    "AT_ONCE",
+    "add_job",
+    "change_job",
+    "in_thread",
+    "job",
+    "keep_line",
+    "latest_jobs",
+    "lines_after",
+    "now",
+    "prepare",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,14 +67,15 @@ def prepare(path: Path) -> None:
 
 
 @contextmanager
-def opened() -> Iterator[sqlite3.Connection]:
-    """The file, in a transaction of its own: a process that dies in it has written nothing."""
+def opened(*, to_write: bool = False) -> Iterator[sqlite3.Connection]:
+    """The file, in a transaction of its own: a process that dies in it has written nothing. One writes at a time."""
     path = Path(os.getenv("SANDBOX_STORE") or Path(tempfile.gettempdir(), "fast-channels-sandbox.sqlite"))
     if not path.exists():
         prepare(path)
-    with closing(sqlite3.connect(path, timeout=10)) as connection:
+    with closing(sqlite3.connect(path, timeout=10, isolation_level=None)) as connection:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("BEGIN IMMEDIATE" if to_write else "BEGIN")
         with connection:
             yield connection
 
@@ -74,13 +86,15 @@ def opened() -> Iterator[sqlite3.Connection]:
 def keep_line(line: dict[str, Any], keeper: str) -> dict[str, Any]:
     """Write a line down, and return it with its number. One that was written down before stays as it is."""
     values = {**line, "at": now(), "keeper": keeper}
-    with opened() as connection:
-        connection.execute(
-            "INSERT OR IGNORE INTO lines (id, name, text, at, server, keeper)"
-            " VALUES (:id, :name, :text, :at, :server, :keeper)",
-            values,
-        )
-        return dict(connection.execute("SELECT * FROM lines WHERE id = ?", (line["id"],)).fetchone())
+    with opened(to_write=True) as connection:
+        known = connection.execute("SELECT * FROM lines WHERE id = :id", values).fetchone()
+        if known is None:
+            known = connection.execute(
+                "INSERT INTO lines (id, name, text, at, server, keeper)"
+                " VALUES (:id, :name, :text, :at, :server, :keeper) RETURNING *",
+                values,
+            ).fetchone()
+        return dict(known)
 
 
 def lines_after(seq: int | None) -> list[dict[str, Any]]:
@@ -98,7 +112,7 @@ def lines_after(seq: int | None) -> list[dict[str, Any]]:
 
 def add_job(identifier: str, title: str, seconds: float, steps: int) -> dict[str, Any]:
     """Write down a job that waits for a worker."""
-    with opened() as connection:
+    with opened(to_write=True) as connection:
         connection.execute(
             "INSERT INTO jobs (id, title, seconds, steps) VALUES (?, ?, ?, ?)", (identifier, title, seconds, steps)
         )
@@ -107,7 +121,7 @@ def add_job(identifier: str, title: str, seconds: float, steps: int) -> dict[str
 
 def change_job(identifier: str, *, state: str, step: int | None = None, worker: str = "") -> dict[str, Any]:
     """Write down how far a job is, and who works on it."""
-    with opened() as connection:
+    with opened(to_write=True) as connection:
         workers = json.loads(_row(connection, identifier)["workers"])
         if worker and worker not in workers[-1:]:
             workers.append(worker)

@@ -1,7 +1,7 @@
 """`--check`: does the demo do what it says? Asked with real WebSocket clients at both servers."""
 
-from sandbox.check.deaths import DEATHS, job_survives, line_survives
 from sandbox.check.cards import CARDS, notified, posted, sent, two_processes, typed_at_one
+from sandbox.check.deaths import DEATHS, job_survives, line_survives
 from sandbox.check.running import Step, check_steps
 from sandbox.demo import Demo
 

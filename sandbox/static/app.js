@@ -20,12 +20,18 @@ const STATES = {
 function showState(state, seconds) {
   $("status").dataset.state = state;
   setText($("status"), STATES[state](seconds));
+  setText($("served"), state === "open" ? "Served by" : "Last served by");
 }
 
 served.watch(({ process, pid, port }) => {
   setText($("process"), process);
   setText($("pid"), pid);
   setText($("port"), port || location.port || "80");
+});
+
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address names the room
+  $("text").focus();
 });
 
 startSystem(showState);

@@ -1,6 +1,6 @@
-// A chart that moves: one line for each process, the last minute, a step a second.
+// A chart that moves: one line for each process, 40 seconds, a step a second.
 
-const SECONDS = 60;
+const SECONDS = 40;
 const WIDTH = 300;
 const HEIGHT = 90;
 const STEP = WIDTH / (SECONDS - 1);

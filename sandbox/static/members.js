@@ -10,15 +10,21 @@ export class Members {
     this.said = said;
     this.timer = setInterval(() => this.show(), 1000);
     this.empty(null);
+    this.list.replaceChildren(element("li", "empty", "nobody yet"));
   }
 
   // A new room, or a new connection: `me` is the id of this page there.
   empty(me) {
     this.me = me;
     this.rosters = new Map();
+    this.frozen = false;
     this.shown = null;
     this.since = Date.now();
-    this.list.replaceChildren(element("li", "empty", "…"));
+  }
+
+  // Without a connection nobody is heard of: that says nothing of them.
+  freeze() {
+    this.frozen = true;
   }
 
   take(roster) {
@@ -27,7 +33,7 @@ export class Members {
   }
 
   show() {
-    if (this.rosters.size === 0) return;
+    if (this.rosters.size === 0 || this.frozen) return;
     const members = [...this.rosters.values()]
       .filter((roster) => roster.until > Date.now()) // a process that is silent is dead
       .flatMap((roster) => roster.members.map((member) => ({ ...member, process: roster.process })))

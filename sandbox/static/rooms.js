@@ -15,7 +15,7 @@ let lost = false;
 
 export function startRooms() {
   startName(() => socket.send({ type: "enter", name: myName() }));
-  addEventListener("hashchange", () => location.hash !== "#cards" && enter(roomOfAddress()));
+  addEventListener("hashchange", () => enter(roomOfAddress()));
   $("room-form").addEventListener("submit", goToRoom);
   $("chat-form").addEventListener("submit", say);
   $("copy").addEventListener("click", copyCurl);
@@ -44,6 +44,7 @@ function enter(name) {
 
 function onState(state) {
   lost ||= state === "waiting";
+  if (state === "waiting") members.freeze();
   if (state === "refused") messages.empty("Nobody can be in this room.");
 }
 

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -14,13 +15,13 @@ from tests.sandbox.running import PATIENCE, RunningDemo, needs_proc, until
 
 pytestmark = [needs_proc, pytest.mark.timeout(180)]
 
-PARTS = ("sandbox.guard", "valkey-server", "sandbox.server", "sandbox.sender")
+PARTS = ("sandbox.guard", "valkey-server", "sandbox.server", "sandbox.worker", "sandbox.sender")
 
 
 def test_check_tries_everything_and_exits_with_0() -> None:
     with RunningDemo("--check") as demo:
         assert demo.process.wait(PATIENCE) == 0, demo.text
-        assert "7 of 7 steps went well" in demo.text
+        assert "14 of 14 steps went well" in demo.text
         assert "FAILED" not in demo.text
         assert "redis://127.0.0.1:" in demo.text
         assert not demo.members()
@@ -30,7 +31,8 @@ def test_it_prints_its_addresses_and_sigterm_ends_every_process() -> None:
     with RunningDemo() as demo:
         demo.wait_until_up()
         assert all(demo.members(part) for part in PARTS)
-        assert len({*demo.addresses}) == len(demo.members("sandbox.server")) == 2
+        assert len({*demo.addresses}) == len(demo.members("sandbox.server")) == len(demo.members("sandbox.worker")) == 2
+        assert f"ws{demo.addresses[0].removeprefix('http')}/ws/chat/lobby" in demo.text
         assert {int(pid) for pid in re.findall(r"pid (\d+)", demo.text)} <= {*demo.members()}
         demo.process.terminate()
         assert demo.process.wait(PATIENCE) == 0, demo.text
@@ -64,14 +66,40 @@ def test_the_parent_killed_takes_every_process_with_it() -> None:
         demo.wait_until_gone()
 
 
-@pytest.mark.parametrize("part", ["valkey-server", "sandbox.server"])
-def test_a_child_that_ends_ends_the_demo_with_1(part: str) -> None:
+@pytest.mark.parametrize("part", ["valkey-server", "sandbox.server", "sandbox.worker", "sandbox.sender"])
+def test_a_process_that_dies_is_replaced(part: str) -> None:
     with RunningDemo() as demo:
         demo.wait_until_up()
-        os.kill(demo.members(part)[0], signal.SIGKILL)
+        before = demo.members(part)
+        os.kill(before[0], signal.SIGKILL)
+        until(lambda: "ended with code -9; now pid" in demo.text, demo)
+        assert demo.process.poll() is None
+        until(lambda: len(demo.members(part)) == len(before), demo)
+        demo.process.terminate()
+        assert demo.process.wait(PATIENCE) == 0, demo.text
+        assert not demo.members()
+
+
+def test_without_its_guard_the_demo_ends_with_1() -> None:
+    with RunningDemo() as demo:
+        demo.wait_until_up()
+        os.kill(demo.members("sandbox.guard")[0], signal.SIGKILL)
         assert demo.process.wait(PATIENCE) == 1, demo.text
         assert not demo.members()
+        assert "guard" in demo.text
         assert "ended with code -9" in demo.text
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_on_the_disk(ending: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with RunningDemo() as demo:
+        demo.wait_until_up()
+        assert [path.name for path in tmp_path.glob("*/store.sqlite")]
+        demo.process.send_signal(ending)
+        demo.process.wait(PATIENCE)
+        demo.wait_until_gone()
+        assert not [*tmp_path.glob("fast-channels-demo-*/*")]
 
 
 def ended_after_one_more(demo: RunningDemo, what: signal.Signals) -> bool:
