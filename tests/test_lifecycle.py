@@ -18,7 +18,8 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from fast_channels.consumer import AsyncWebsocketConsumer
 from fast_channels.layers import ChannelLayerRegistry, InMemoryChannelLayer
-from fast_channels.lifecycle import Lifespan, is_draining, lifespan
+from fast_channels.layers.redis import RedisPubSubChannelLayer
+from fast_channels.lifecycle import Lifespan, drain, is_draining, lifespan, ready
 from fast_channels.routing import consumer_route
 from fast_channels.testing.server import ServerProcess
 from tests.consumer.client import Client, goodbye
@@ -247,3 +248,21 @@ async def test_several_workers_drain_each_for_itself(redis_url: str) -> None:
             assert {(await closed(client))[0] for client in clients} == {1012}
         await server.ended()
         assert server.text.count("the layers are closed") == 2
+
+
+# Readiness
+
+
+async def test_a_process_is_ready_until_it_drains(layer: Closing) -> None:
+    assert await ready()
+    await drain(0, 0)
+    assert str(await ready()) == "draining: this process is about to end"
+    async with Lifespan()():
+        assert await ready()
+
+
+async def test_a_process_is_as_ready_as_its_layers(channel_layers: ChannelLayerRegistry) -> None:
+    channel_layers.register("chat", RedisPubSubChannelLayer(hosts=["redis://127.0.0.1:1"]))
+    state = await ready(timeout=0.1)
+    assert not state
+    assert all(problem.startswith("chat: ") for problem in state.problems)

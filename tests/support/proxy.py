@@ -5,6 +5,7 @@ what it does is in force, for the connections there are and for those to come.
 """
 
 import asyncio
+import re
 import socket
 import struct
 import threading
@@ -16,6 +17,9 @@ from typing import Literal, Self
 __all__ = ["Proxy", "Side"]
 
 Side = Literal["client", "server"]
+
+WORD = re.compile(rb"(?:^|\n)\*\d+\r\n\$\d+\r\n([A-Z]+)\r\n")
+"""A command, as it begins on the wire."""
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER that makes close() send a RST
 
@@ -42,6 +46,7 @@ class Proxy:
         """Bytes that arrived from either side."""
         self._delay = 0.0
         self._blackhole = False
+        self._muted = b""
         self._closed = False
         self._drop_replies = 0
         self._is_dropped: Callable[[bytes], bool] = bool
@@ -68,6 +73,7 @@ class Proxy:
 
         def change() -> None:
             self._delay, self._blackhole, self._closed = 0.0, False, False
+            self._muted = b""
             self._drop_replies, self._reply_bytes_left = 0, None
             for gate in self._gates.values():
                 gate.set()
@@ -90,6 +96,23 @@ class Proxy:
     def blackhole(self) -> None:
         """Accept, read and swallow, in both directions: nobody gets an answer, and nobody an error."""
         self._in_loop(lambda: setattr(self, "_blackhole", True))
+
+    def mute(self, word: bytes) -> None:
+        """Be a black hole for connections whose client has said `word` (`SUBSCRIBE`), now or later; honest to others.
+
+        What it said with the word itself is still handed on.
+        """
+        self._in_loop(lambda: setattr(self, "_muted", word))
+
+    def cut_those(self, word: bytes) -> None:
+        """Close the connections whose client has said `word`, on both sides. New ones are welcome."""
+
+        def change() -> None:
+            for link in tuple(self._links):
+                if word in link.words:
+                    link.cut()
+
+        self._in_loop(change)
 
     def drop_reply(self, count: int = 1, which: Callable[[bytes], bool] = bool) -> None:
         """Forward requests, but swallow what the server sends next, `count` times, and cut that connection after it.
@@ -202,7 +225,7 @@ class Proxy:
                 await self._gates[side].wait()
                 end = not data
                 if data:
-                    data, end = self._through(side, data)
+                    data, end = self._through(link, side, data)
                     await chunks.put((self._loop.time() + self._delay, data))
             await chunks.put((self._loop.time() + self._delay, None))
             await writing
@@ -221,13 +244,15 @@ class Proxy:
                 writer.write(data)
                 await writer.drain()
 
-    def _through(self, side: Side, data: bytes) -> tuple[bytes, bool]:
+    def _through(self, link: "_Link", side: Side, data: bytes) -> tuple[bytes, bool]:
         """What of `data` is handed on, and whether the connection ends after it."""
+        is_muted = bool(self._muted) and self._muted in link.words
         if side == "client":
             self.from_client += len(data)
+            link.words.update(WORD.findall(data))
         else:
             self.from_server += len(data)
-        passed, end = (b"", False) if self._blackhole else (data, False)
+        passed, end = (b"", False) if self._blackhole or is_muted else (data, False)
         if passed and side == "server":
             passed, end = self._reply(passed)
         self.swallowed += len(data) - len(passed)
@@ -263,6 +288,8 @@ class _Link:
 
     def __init__(self, client: Stream, server: Stream) -> None:
         self._streams: dict[Side, Stream] = {"client": client, "server": server}
+        self.words: set[bytes] = set()
+        """The commands that the client has said."""
         self.ended = asyncio.Event()
 
     def reader(self, side: Side) -> asyncio.StreamReader:

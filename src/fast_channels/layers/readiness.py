@@ -1,11 +1,11 @@
 """Whether a layer can do its work now: what a probe of an orchestrator asks for."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Check", "Readiness", "all_checked"]
+__all__ = ["Check", "Readiness", "all_checked", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,28 +27,32 @@ class Check:
 
     Attributes:
         late: the problem if it takes too long.
-        work: raises what is wrong.
+        work: called to begin; raises what is wrong.
     """
 
     late: str
-    work: Coroutine[Any, Any, object]
+    work: Callable[[], Coroutine[Any, Any, object]]
 
 
 async def all_checked(checks: Iterable[Check], timeout: float) -> Readiness:
     """Do all checks at a time, within `timeout` seconds. Raises nothing."""
-    tasks = {asyncio.ensure_future(check.work): check for check in checks}
+    tasks = {asyncio.ensure_future(check.work()): check for check in checks}
     if not tasks:
         return Readiness()
     try:
         await asyncio.wait(tasks, timeout=timeout)
     finally:
-        late = [task for task in tasks if task.cancel()]
-        await asyncio.gather(*late, return_exceptions=True)
-    problems = [
-        f"{check.late} within {timeout:g} s" if task in late else _text(task.exception())
+        await cancelled(tasks)
+    problems = [  # some programs cancel every task there is
+        f"{check.late} within {timeout:g} s" if task.cancelled() else _text(task.exception())
         for task, check in tasks.items()
     ]
     return Readiness(tuple(dict.fromkeys(problem for problem in problems if problem)))
+
+
+async def cancelled(tasks: Iterable["asyncio.Future[Any]"]) -> None:
+    """Cancel what has not ended, and wait until it has."""
+    await asyncio.gather(*[task for task in tasks if task.cancel()], return_exceptions=True)
 
 
 def _text(error: BaseException | None) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fast_channels.exceptions import not_registered_text
@@ -82,7 +83,10 @@ class ChannelLayerRegistry:
 
         Raises nothing.
         """
-        checks = [Check(f"{alias}: no answer", _ready(alias, layer, timeout)) for alias, layer in self._layers.items()]
+        checks = [
+            Check(f"{alias}: no answer", partial(_ready, alias, layer, timeout))
+            for alias, layer in self._layers.items()
+        ]
         return await all_checked(checks, timeout + MOMENT)
 
     async def close(self) -> None:

@@ -11,6 +11,7 @@ from fast_channels.exceptions import ForeignChannelError, MessageTooLarge
 from fast_channels.layers.mailbox import SKIPPED
 from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
 from fast_channels.layers.redis import layer as module
+from fast_channels.layers.redis.cluster_servers import AnyServers
 from fast_channels.layers.redis.layer import RedisLayer
 
 KEY = "a key that nobody can guess"
@@ -18,6 +19,8 @@ KEY = "a key that nobody can guess"
 
 class Part:
     """What a layer holds for one loop, and what is done with it."""
+
+    servers: AnyServers
 
     def __init__(self, client: str) -> None:
         self.client = client
@@ -27,6 +30,9 @@ class Part:
         self.closed_in: list[asyncio.AbstractEventLoop] = []
         self.abandoned = 0
         self.closing: asyncio.Event | None = None
+
+    async def probe(self) -> None:
+        raise NotImplementedError
 
     async def adopt(self, client: str, other: Self) -> None:
         self.adopted.append(client)

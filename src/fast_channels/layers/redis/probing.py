@@ -1,11 +1,12 @@
 """Asking servers, connections that listen, and the way through a server and back whether they work."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final, Protocol
 
 from fast_channels.exceptions import FastChannelsError
-from fast_channels.layers.readiness import Check
+from fast_channels.layers.readiness import Check, cancelled
 from fast_channels.layers.redis.cluster_servers import AnyServers
 from fast_channels.layers.redis.link import Commands
 from fast_channels.layers.redis.subscriptions import Subscriptions
@@ -28,14 +29,12 @@ class Probed(Protocol):
 
 def checks_of(part: Probed, timeout: float) -> list[Check]:
     """What must hold for `part` to send and to hear."""
+    listeners = part.servers.listeners()
     deaf = "what is sent to this process does not arrive"
     return [
-        Check(f"{deaf}: nothing came back through the server", _named(deaf, part.probe())),
-        Check("it was not found out which servers there are", _ask_servers(part.servers, timeout * SHARE)),
-        *(
-            Check(f"{each.link.label} is not heard: no answer", _ask_listener(each))
-            for each in part.servers.listeners()
-        ),
+        Check(f"{deaf}: nothing came back through the server", partial(_named, deaf, part.probe)),
+        Check("it was not found out which servers there are", partial(_ask_servers, part.servers, timeout * SHARE)),
+        *(Check(f"{each.link.label} is not heard: no answer", partial(_ask_listener, each)) for each in listeners),
     ]
 
 
@@ -44,12 +43,11 @@ async def _ask_servers(servers: AnyServers, timeout: float) -> None:
     try:
         await asyncio.wait(asked, timeout=timeout)
     finally:
-        late = [task for task in asked if task.cancel()]
-        await asyncio.gather(*late, return_exceptions=True)
+        await cancelled(asked)
     problems = [
-        f"{label} does not answer" if task in late else str(task.exception())
+        f"{label} does not answer" if task.cancelled() else str(task.exception())
         for task, label in asked.items()
-        if task in late or task.exception()
+        if task.cancelled() or task.exception()
     ]
     if problems:
         raise ConnectionError("; ".join(problems))
@@ -61,14 +59,14 @@ async def _ask(link: Commands) -> None:
 
 async def _ask_listener(subscriptions: Subscriptions) -> None:
     """Over the connection that listens: the answer comes after those to all that was subscribed before."""
-    await _named(f"{subscriptions.link.label} is not heard", _ask(subscriptions.link))
+    await _named(f"{subscriptions.link.label} is not heard", partial(_ask, subscriptions.link))
     missing = subscriptions.missing()
     if missing:
         raise ConnectionError(f"{subscriptions.link.label} is not heard: {missing} subscriptions are not in force")
 
 
-async def _named(what: str, work: Coroutine[Any, Any, None]) -> None:
+async def _named(what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     try:
-        await work
+        await work()
     except FastChannelsError as error:
         raise ConnectionError(f"{what}: {error}") from error
