@@ -1,6 +1,6 @@
 """A run that loses or doubles a message is found out, whatever it measures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -38,13 +38,13 @@ class CarelessLayer(InMemoryChannelLayer):
         self._count += 1
         return self._copies if self._count == 10 else 1
 
-    async def send(self, channel: str, message: dict[str, Any]) -> None:
+    async def send(self, channel: str, message: dict[str, Any], **options: Any) -> None:
         for _ in range(self._how_often()):
-            await super().send(channel, message)
+            await super().send(channel, message, **options)
 
-    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+    async def group_send(self, group: str | Sequence[str], message: dict[str, Any], **options: Any) -> None:
         for _ in range(self._how_often()):
-            await super().group_send(group, message)
+            await super().group_send(group, message, **options)
 
 
 @pytest.fixture

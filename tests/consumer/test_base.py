@@ -280,3 +280,30 @@ async def test_nothing_is_left_for_the_garbage_collector(layer: InMemoryChannelL
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+async def test_a_layer_whose_methods_take_no_options_serves_consumers(channel_layers: ChannelLayerRegistry) -> None:
+    class Written(InMemoryChannelLayer):
+        """As somebody derived it from the library's version 1."""
+
+        async def send(self, channel: str, message: dict[str, Any]) -> None:  # type: ignore[override]
+            await super().send(channel, {**message, "through": "send"})
+
+        async def group_send(self, group: str, message: dict[str, Any]) -> None:  # type: ignore[override]
+            await super().group_send(group, {**message, "through": "group_send"})
+
+    class Telling(Room):
+        async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+            await self.channel_layer.send(self.channel_name, {"type": "told"})
+            await self.channel_layer.group_send("room", {"type": "told"})
+
+        async def told(self, event: Any) -> None:
+            await self.send(event["through"])
+
+    channel_layers.register("default", Written())
+    client = Client(Telling())
+    await client.connect()
+    client.say(text("tell"))
+    await client.until_sent(3)
+    assert client.texts == ["send", "group_send"]
+    await client.leave()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fast_channels import names
-from fast_channels.exceptions import InvalidMessageError, InvalidNameError
+from fast_channels.exceptions import ChannelFull, InvalidMessageError, InvalidNameError, MessageTooLarge, NotAllSent
 from fast_channels.layers import BaseChannelLayer, LayerStatistics
 from fast_channels.layers.base import require_dict
 
@@ -201,7 +201,9 @@ class OwnLayer(BaseChannelLayer):
         super().__init__()
         self.messages: deque[dict[str, Any]] = deque()
 
-    async def send(self, channel: str, message: dict[str, Any]) -> None:
+    async def send(self, channel: str, message: dict[str, Any]) -> None:  # type: ignore[override]
+        if channel == "full":
+            raise ChannelFull(channel=channel)
         self.messages.append(message)
 
     async def receive(self, channel: str) -> dict[str, Any]:
@@ -222,3 +224,44 @@ async def test_a_layer_of_ones_own_gives_a_message_back_as_it_was() -> None:
             message["steps"].clear()
             1 / 0  # noqa: B018
     assert list(layer.messages) == [{"steps": [1]}]
+
+
+async def test_a_layer_of_ones_own_sends_many_messages_one_after_the_other() -> None:
+    layer = OwnLayer()
+    await layer.send_many(("jobs", {"n": number}) for number in range(5))
+    assert list(layer.messages) == [{"n": number} for number in range(5)]
+
+
+async def test_a_layer_of_ones_own_names_what_it_did_not_send() -> None:
+    layer = OwnLayer()
+    with pytest.raises(NotAllSent, match="1 of 3 messages were not sent: number 1 to full") as caught:
+        await layer.send_many([("jobs", {"n": 0}), ("full", {"n": 1}), ("jobs", {"n": 2})])
+    [failure] = caught.value.failures
+    assert (failure.index, failure.channel, caught.value.sent) == (1, "full", 2)
+    assert caught.value.__cause__ is failure.error
+    assert list(layer.messages) == [{"n": 0}, {"n": 2}]
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        (("no channel", {}), InvalidNameError),
+        (("jobs", ["no dict"]), InvalidMessageError),
+        (("jobs", {"n": object()}), InvalidMessageError),
+        (("jobs", {"n": "x" * 1000}), MessageTooLarge),
+        (("jobs",), InvalidMessageError),
+    ],
+)
+async def test_a_layer_of_ones_own_sends_nothing_if_something_is_bad(bad: Any, error: type[Exception]) -> None:
+    layer = OwnLayer()
+    layer.max_message_size = 100
+    with pytest.raises(error):
+        await layer.send_many([("jobs", {"n": 0}), bad])
+    assert not layer.messages
+
+
+async def test_an_expiry_that_a_layer_does_not_know_is_told_of_each_message() -> None:
+    with pytest.raises(NotAllSent, match="expiry"):
+        await OwnLayer().send_many([("jobs", {})], expiry=5)
+    with pytest.raises(ValueError, match="expiry"):
+        await OwnLayer().send_many([("jobs", {})], expiry=0)

@@ -4,6 +4,8 @@ import logging
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fast_channels.layers.local import Group, LocalChannels, check_overflow_policy
 from fast_channels.layers.mailbox import OVERFLOW_POLICIES, Counters
@@ -335,3 +337,58 @@ def test_a_policy_is_one_of_three(overflow: str) -> None:
 def test_another_policy_is_refused_with_the_names_of_the_three(overflow: str) -> None:
     with pytest.raises(ValueError, match="overflow must be one of drop_newest, drop_oldest, close, not"):
         check_overflow_policy(overflow)
+
+
+# Several groups, and who is left out
+
+CHANNELS = st.sampled_from("abcdef")
+GROUPS = st.sampled_from(["red", "green", "blue"])
+
+
+@given(st.dictionaries(GROUPS, st.sets(CHANNELS)), st.lists(GROUPS, unique=True), st.frozensets(CHANNELS))
+def test_the_union_of_the_groups_without_the_excluded_gets_it_once(
+    joined: dict[str, set[str]], groups: list[str], excluded: frozenset[str]
+) -> None:
+    local = channels_of()
+    for name in "abcdef":
+        local.open(name)
+    for group, names in joined.items():
+        for name in names:
+            local.join(group, local.open(name))
+    local.deliver_groups(groups, "hello", excluded)
+    wanted = set().union(*(joined.get(group, set()) for group in groups)) - excluded
+    assert {name: taken(local, name) for name in "abcdef"} == {
+        name: ["hello"] if name in wanted else [] for name in "abcdef"
+    }
+
+
+def test_a_full_member_of_several_groups_is_counted_and_logged_for_the_first(caplog: pytest.LogCaptureFixture) -> None:
+    local = channels_of(capacity=1)
+    [name, _] = members(local, 2)
+    local.join("hall", local.mailboxes[name])
+    local.deliver(name, "first")
+    local.deliver_groups(["room", "hall"], "second", frozenset())
+    assert local.counters.dropped == {"over_capacity": 1}
+    assert log_lines(caplog) == [(LOGGER, logging.INFO, "1 of 2 channels over capacity in group room")]
+
+
+def test_who_is_excluded_is_not_among_those_that_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    local = channels_of(capacity=1)
+    names = members(local, 3)
+    local.deliver_group("room", "first")
+    local.deliver_groups(["room"], "second", frozenset({names[0]}))
+    assert log_lines(caplog) == [(LOGGER, logging.INFO, "2 of 2 channels over capacity in group room")]
+
+
+def test_leaving_out_who_is_full_ends_no_episode(caplog: pytest.LogCaptureFixture) -> None:
+    local = channels_of(capacity=3)
+    full, free = members(local, 2)
+    for _ in range(3):
+        local.deliver(full, "first")
+    local.deliver_group("room", "second")
+    taken(local, free)
+    local.deliver_groups(["room"], "third", frozenset({full}))
+    taken(local, free)
+    local.deliver_group("room", "fourth")
+    assert [line for *_, line in log_lines(caplog)] == ["1 of 2 channels over capacity in group room"]
+    assert local.counters.dropped == {"over_capacity": 2}

@@ -7,7 +7,7 @@ import asyncio
 import json
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import uuid4
@@ -54,7 +54,7 @@ class PlainQueue(BaseChannelLayer):
         self._received: defaultdict[str, deque[Message]] = defaultdict(deque)
         self._popping = asyncio.Lock()
 
-    async def send(self, channel: str, message: Message) -> None:
+    async def send(self, channel: str, message: Message, **options: Any) -> None:
         if self.capacity < UNBOUNDED and await self.redis.llen(self._key(channel)) >= self.capacity:
             raise ChannelFull(channel=channel, capacity=self.capacity)
         await self._push(channel, self._encode(channel, message))
@@ -76,7 +76,7 @@ class PlainQueue(BaseChannelLayer):
     async def group_add(self, group: str, channel: str) -> None:
         await self._told(lambda: self.redis.sadd(group, channel))
 
-    async def group_send(self, group: str, message: Message) -> None:
+    async def group_send(self, group: str | Sequence[str], message: Message, **options: Any) -> None:
         for member in await self._told(lambda: self.redis.smembers(group)):
             await self._push(member.decode(), self._encode(member.decode(), message))
 

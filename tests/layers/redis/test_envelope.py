@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fast_channels.layers.redis.envelope import open_envelope, pack_control, pack_direct
+from fast_channels.layers.redis.envelope import (
+    MARK,
+    open_addressed,
+    open_envelope,
+    pack_addressed,
+    pack_control,
+    pack_direct,
+)
+from fast_channels.serializers import JSONSerializer, MsgPackSerializer
 
 CHANNEL = st.from_regex(r"[a-zA-Z0-9\-_.]{1,40}![a-zA-Z0-9\-_.]{0,58}", fullmatch=True)
 
@@ -47,3 +55,37 @@ def test_a_truncated_envelope_is_refused(data: bytes) -> None:
 def test_a_channel_of_99_characters_fits() -> None:
     channel = "a" * 49 + "!" + "b" * 49
     assert open_envelope(pack_direct(channel, b"x")) == (channel.encode(), b"x")
+
+
+# With an audience
+
+AUDIENCE = st.from_regex(r"[a-zA-Z0-9\-_.,|!]{0,80}", fullmatch=True)
+
+
+@given(AUDIENCE, st.binary())
+def test_a_message_comes_out_with_its_audience(audience: str, payload: bytes) -> None:
+    data = pack_addressed(audience, payload)
+    assert data.startswith(MARK)
+    assert open_addressed(data) == (audience, payload)
+
+
+@given(st.binary())
+def test_any_bytes_behind_the_mark_are_a_message_or_a_value_error(data: bytes) -> None:
+    try:
+        audience, payload = open_addressed(MARK + data)
+    except ValueError:
+        return
+    assert pack_addressed(audience, payload) == MARK + data
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
+    lambda values: st.lists(values) | st.dictionaries(st.text(), values),
+)
+
+
+@given(VALUES)
+def test_no_message_begins_with_the_mark(value: object) -> None:
+    encrypted = MsgPackSerializer(symmetric_encryption_keys=["k" * 20])
+    for serializer in (MsgPackSerializer(), JSONSerializer(), encrypted):
+        assert not serializer.serialize(value).startswith(MARK)

@@ -163,3 +163,19 @@ async def test_groups_do_not_disturb_each_other(scene: Scene) -> None:
     await joins[0].succeed()
     assert list(scene.local.groups) == ["g"]
     assert scene.is_clean()
+
+
+async def test_a_membership_is_confirmed_when_the_server_knows_it_and_not_before() -> None:
+    scene = Scene()
+    mailbox = scene.local.mailboxes["c"]
+    scene.local.join("old", mailbox)
+    joining = await scene.join().begin()
+    assert scene.is_member
+    assert scene.joins.confirmed(mailbox) == {"old"}
+    joining.answer.set_result(None)
+    await joining.task
+    assert scene.joins.confirmed(mailbox) == {"old", "g"}
+    again = await scene.join().begin()
+    assert scene.joins.confirmed(mailbox) == {"old", "g"}, "it was promised before"
+    again.answer.set_result(None)
+    await again.task

@@ -178,8 +178,14 @@ def test_what_somebody_else_has_put_there_belongs_to_nothing(key: bytes) -> None
 def test_what_a_message_is_encrypted_for_is_no_key_and_nothing_elses(made_of: tuple[str, str, str]) -> None:
     prefix, _, name = made_of
     keys = QueueKeys(prefix)
-    contexts = {keys.channel_context(name), keys.control_context(name), keys.group(name)}
-    assert len(contexts) == 3
+    contexts = {
+        keys.channel_context(name),
+        keys.control_context(name),
+        keys.audience_context(name),
+        keys.audience_context(f"{name}|"),
+        keys.group(name),
+    }
+    assert len(contexts) == 5
     assert not contexts - {keys.group(name)} & {key for thing in THINGS for key in keys_of(prefix, thing, name)}
 
 

@@ -13,9 +13,10 @@ from fast_channels.exceptions import ChannelLayerClosed
 from fast_channels.layers.mailbox import SKIPPED, Counters
 from fast_channels.layers.reader import EMPTY
 from fast_channels.layers.redis import mailroom as module
+from fast_channels.layers.redis.audience import Audience
 from fast_channels.layers.redis.keys import QueueKeys
 from fast_channels.layers.redis.link import Patience
-from fast_channels.layers.redis.mailroom import Mailroom, pack_head
+from fast_channels.layers.redis.mailroom import Mailroom, milliseconds, pack_head
 from fast_channels.layers.redis.wiring import QueueWiring
 from fast_channels.serializers import MsgPackSerializer
 from tests.support.waiting import until
@@ -104,7 +105,13 @@ def to_group(payload: str, group: str = "room", expiry: int = 60_000) -> tuple[b
 
 @pytest.mark.parametrize(
     ("made_of", "head"),
-    [(("d", 60_000, A), b"d60000|s.owner!a"), (("g", 1, "room"), b"g1|room"), (("k",), b"k0|"), (("f",), b"f0|")],
+    [
+        (("d", 60_000, A), b"d60000|s.owner!a"),
+        (("g", 1, "room"), b"g1|room"),
+        (("m", 5, "room,hall|s.x!1"), b"m5|room,hall|s.x!1"),
+        (("k",), b"k0|"),
+        (("f",), b"f0|"),
+    ],
 )
 def test_heads_read_as_what_they_are(made_of: Any, head: bytes) -> None:
     assert pack_head(*made_of) == head
@@ -118,7 +125,42 @@ async def test_the_heads_that_are_remembered_are_bounded(room: Room, monkeypatch
     assert room.take_all(A) == [str(number) for number in range(23)]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "kept"), [(60, 60_000), (0.5, 500), (1e-9, 1), (1e300, 10**14), (float("inf"), 10**14)]
+)
+def test_a_time_is_kept_in_milliseconds_and_is_never_none_or_endless(seconds: float, kept: int) -> None:
+    assert milliseconds(seconds) == kept
+
+
 # Coming in
+
+
+async def test_a_message_to_several_groups_reaches_who_is_in_any_of_them_once(room: Room) -> None:
+    room.local.join("room", room.local.mailboxes[A])
+    room.local.join("hall", room.local.mailboxes[A])
+    room.local.join("hall", room.local.mailboxes[B])
+    audience = Audience(("room", "hall"))
+    room.arrive((pack_head("m", 60_000, audience.packed()), b"1"), to_group("2"))
+    room.arrive((pack_head("m", 60_000, Audience(("hall",), frozenset({A})).packed()), b"3"))
+    room.arrive((pack_head("m", 60_000, Audience(("room", "hall"), frozenset({A, B})).packed()), b"4"))
+    room.arrive((pack_head("m", 0, audience.packed()), b"5"))
+    assert room.take_all(A) == ["1", "2"]
+    message = room.local.mailboxes[B].take()
+    assert message == ("1", QueueKeys("asgi").audience_context("room,hall|"))
+    assert room.take_all(B) == ["3"]
+    assert room.counters.dropped == {"expired": 2}
+
+
+async def test_a_head_that_names_an_audience_is_not_remembered(room: Room) -> None:
+    for number in range(10):
+        room.arrive((f"m60000|room|s.x!{number}".encode(), b"1"))
+    assert len(room.room._heads) == 0
+
+
+async def test_an_audience_without_end_is_no_message(room: Room) -> None:
+    room.arrive((b"m60000|room", b"1"), (b"m|", b"2"), (b"mx|room|", b"3"), (b"m60000|\xff|", b"4"), direct("5"))
+    assert room.take_all(A) == ["5"]
+    assert room.counters.dropped == {"undecodable": 4}
 
 
 async def test_messages_go_to_their_mailboxes_in_their_order(room: Room) -> None:

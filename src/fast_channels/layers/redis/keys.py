@@ -4,6 +4,7 @@ Each begins with `prefix|`, so that `~asgi|*` and `&asgi|*` are the ACL of a lay
 What follows says what it is, so that a channel is never taken for a group.
 """
 
+from hashlib import sha256
 from typing import NamedTuple
 
 from fast_channels import names
@@ -35,7 +36,7 @@ class Addresses:
 
     def audience_context(self, audience: str) -> bytes:
         """What a message is encrypted for that goes to several groups, or not to all members; an `Audience`, packed."""
-        return f"{self.prefix}|m|{audience}".encode()
+        return f"{self.prefix}|m|{_digest(audience)}".encode()
 
     def everything(self) -> str:
         """A glob that matches all of them."""
@@ -135,7 +136,7 @@ class QueueKeys:
 
     def audience_context(self, audience: str) -> bytes:
         """What a message is encrypted for that goes to several groups, or not to all members; an `Audience`, packed."""
-        return f"{self.prefix}|{{m:{audience}}}".encode()
+        return f"{self.prefix}|{{m:{_digest(audience)}}}".encode()
 
     def control_context(self, client: str) -> bytes:
         """What a control entry is encrypted for."""
@@ -150,6 +151,11 @@ class QueueKeys:
         """What a key belongs to: the kind (`i` inbox, `g` group, `c` shared channel) and the name."""
         kind, _, name = key.decode(errors="replace").rpartition("}")[0].partition("|{")[2].partition(":")
         return kind, name
+
+
+def _digest(text: str) -> str:
+    """What stands for a text of any length."""
+    return sha256(text.encode()).hexdigest()
 
 
 def _glob_escaped(text: str) -> str:
