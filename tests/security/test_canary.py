@@ -165,6 +165,14 @@ def wrong_password_behind_the_sentinel(_: ServerProcess, sentinel: ServerProcess
     return at_sentinel(sentinel, "another", CANARY)
 
 
+def cluster_unreachable(*_: ServerProcess) -> dict[str, Any]:
+    return {"hosts": [f"redis://user:{CANARY}@127.0.0.1:{free_port()}"], "cluster": True}
+
+
+def wrong_password_of_a_cluster(server: ServerProcess, _: ServerProcess) -> dict[str, Any]:
+    return {**wrong_password(server, _), "cluster": True}
+
+
 TROUBLES: list[tuple[Callable[[ServerProcess, ServerProcess], dict[str, Any]], type[Exception]]] = [
     (unreachable, ServerUnreachable),
     (wrong_password, ServerRefused),
@@ -173,6 +181,8 @@ TROUBLES: list[tuple[Callable[[ServerProcess, ServerProcess], dict[str, Any]], t
     (no_socket, ServerUnreachable),
     (wrong_password_of_the_sentinel, ServerUnreachable),
     (wrong_password_behind_the_sentinel, ServerRefused),
+    (cluster_unreachable, ServerUnreachable),
+    (wrong_password_of_a_cluster, ServerUnreachable),
 ]
 
 

@@ -1,15 +1,35 @@
 """Certificates of an authority that nobody trusts, and servers that show them."""
 
-from collections.abc import Mapping
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trustme
 
+from fast_channels.exceptions import ServerUnreachable
 from fast_channels.testing.server import ServerProcess, free_port
 from tests.support.servers import server_binary
+from tests.support.waiting import PATIENCE
 
-__all__ = ["Authority"]
+__all__ = ["Authority", "refused"]
+
+
+async def refused(call: Callable[[], Awaitable[Any]], reason: str) -> str:
+    """What a call says that cannot reach its server, once it gives the reason.
+
+    The first attempt to connect may outlast the first calls, where the machine is busy: then there is no reason yet.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        with pytest.raises(ServerUnreachable) as caught:
+            await call()
+        text = str(caught.value)
+        if re.search(reason, text):
+            return text
+        assert time.monotonic() < deadline, f"{text!r} does not say {reason!r}"
 
 
 class Authority:

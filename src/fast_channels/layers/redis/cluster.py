@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -11,6 +10,7 @@ from hiredis import ReplyError
 from redis.crc import key_slot
 
 from fast_channels.exceptions import ServerRefused
+from fast_channels.layers.redis.certificates import none_of_them
 from fast_channels.layers.redis.config import Server
 from fast_channels.layers.redis.connection import Connection, PushHandler
 from fast_channels.layers.redis.link import forget
@@ -146,11 +146,7 @@ class Cluster:
 
     def nobody_says(self, failed: Mapping[Node, BaseException]) -> OSError:
         """What to say if all that were asked failed."""
-        reasons = (f"{host}:{port}: {str(error) or type(error).__name__}" for (host, port), error in failed.items())
-        text = f"no node of the {self.label} says who has which slot ({'; '.join(reasons)})"
-        if all(isinstance(error, ssl.SSLError) for error in failed.values()):
-            return ssl.SSLError(1, text)  # they run
-        return ConnectionError(text)
+        return none_of_them(f"no node of the {self.label} says who has which slot", failed)
 
     async def _ask(self, node: Node) -> tuple[list[Range], list[Node]]:
         """The ranges of slots, as `node` sees them, and the replicas."""

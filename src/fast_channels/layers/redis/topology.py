@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from fast_channels.exceptions import ServerRefused
-from fast_channels.layers.redis.certificates import explained
+from fast_channels.layers.redis.certificates import explained, none_of_them
 from fast_channels.layers.redis.config import SentinelMaster, Server
 from fast_channels.layers.redis.connection import Connection, PushHandler
 
@@ -182,16 +182,16 @@ class Endpoint:
         # They are asked in turn: one that does not answer leaves time for the others, and for the connection.
         share = limit / (len(self._where.sentinels) + 1)
         patience = {"socket_connect_timeout": share, "socket_timeout": share, "retry": Retry(NoBackoff(), 0)}
-        answers = []
+        failed: dict[tuple[str, int], BaseException] = {}
         first = self._first % len(self._where.sentinels)
         for node in (*self._where.sentinels[first:], *self._where.sentinels[:first]):
             try:
                 host, port = await _ask(node, self._where.name, {**patience, **self._where.sentinel_options})
             except (RedisError, OSError) as error:
-                answers.append(f"{node[0]}:{node[1]}: {explained(error, node[0])}")
+                failed[node] = explained(error, node[0])
             else:
                 return self._where.server.at(host, port)
-        raise ConnectionError(f"no Sentinel names a master ({'; '.join(answers)})")
+        raise none_of_them("no Sentinel names a master", failed)
 
     async def _greet(self, server: Server, connection: Connection) -> None:
         try:
