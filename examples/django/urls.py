@@ -2,6 +2,6 @@
 
 from django.urls import path
 
-from examples.django.views import tell
+from examples.django.views import shout, tell
 
-urlpatterns = [path("tell/<layer>", tell)]
+urlpatterns = [path("tell/<layer>", tell), path("shout/<layer>", shout)]

@@ -14,6 +14,13 @@ ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"(?:# (?P<name>\S+\.\w+)|<!-- (?P<html>\S+\.\w+) -->)\n")
 
+INCLUDED = re.compile(r'^--8<-- "(?P<path>examples/[^"]+)"$', re.MULTILINE)
+
+
+def _included(found: "re.Match[str]") -> str:
+    """An example in the place where a page asks for it."""
+    return (ROOT / found["path"]).read_text().rstrip()
+
 
 @dataclass(frozen=True)
 class Block:
@@ -44,7 +51,7 @@ class Page:
 
     def __init__(self, name: str) -> None:
         self.path = ROOT / name
-        self.text = self.path.read_text()
+        self.text = INCLUDED.sub(_included, self.path.read_text())
         self.blocks = [self._block(found) for found in FENCE.finditer(self.text)]
         self.namespace: dict[str, Any] = {"__name__": self.path.stem.replace("-", "_")}
 
