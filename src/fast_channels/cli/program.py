@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import typer
 
-from fast_channels.cli import dead_letters, doctor, inspect, listen, send, worker
+from fast_channels.cli import bench, dead_letters, doctor, inspect, listen, send, worker
 from fast_channels.cli.errors import CommandError
 from fast_channels.cli.loading import describe
 from fast_channels.exceptions import ChannelFull, FastChannelsError, ServerRefused
@@ -44,6 +44,7 @@ app.command("group-send")(send.group_send)
 app.command("listen")(listen.listen)
 app.command("inspect")(inspect.inspect)
 app.command("doctor")(doctor.doctor)
+app.command("bench")(bench.bench)
 app.add_typer(dead_letters.app, name="dead-letters")
 
 
