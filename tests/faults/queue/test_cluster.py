@@ -45,6 +45,13 @@ def six(request: pytest.FixtureRequest) -> Iterator[ClusterOfServers]:
 
 
 @pytest.fixture
+def unwritten() -> Iterator[ClusterOfServers]:
+    """Nothing of it is on a disk."""
+    with ClusterOfServers(3, 1, node_timeout=QUICK) as cluster:
+        yield cluster
+
+
+@pytest.fixture
 def forgetful() -> Iterator[ClusterOfServers]:
     with ClusterOfServers(3, node_timeout=QUICK) as cluster:
         yield cluster
@@ -60,7 +67,7 @@ def three(cluster: ClusterOfServers) -> ClusterOfServers:
 @pytest.fixture
 async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Scene]:
     """On whichever Cluster the test has."""
-    [of_the_test] = {"six", "forgetful", "three"}.intersection(request.fixturenames)
+    [of_the_test] = {"six", "unwritten", "forgetful", "three"}.intersection(request.fixturenames)
     cluster: ClusterOfServers = request.getfixturevalue(of_the_test)
     async with OnACluster(cluster.nodes[1].url, tmp_path) as scene:
         yield scene
@@ -176,11 +183,17 @@ async def test_what_a_replica_has_confirmed_is_never_lost(six: ClusterOfServers,
 # All nodes are restarted
 
 
-async def restart_each(cluster: ClusterOfServers, scene: Scene) -> None:
-    """Restart all nodes under load, while messages wait for somebody who comes afterwards."""
+async def restart_each(cluster: ClusterOfServers, scene: Scene, *, hand_over: bool = False) -> None:
+    """Restart all nodes under load, while messages wait for somebody who comes afterwards.
+
+    `hand_over`: each gives its slots to the other one of its shard before.
+    """
     await scene.send(scene.sender("early"), WAITING, "later")
     async with load(scene) as owned:
-        for node in cluster.nodes:
+        for place, node in enumerate(cluster.nodes):
+            if hand_over and cluster.is_master(node):
+                await asyncio.to_thread(cluster.fail_over, cluster.nodes[place - len(cluster.nodes) // 2])
+                await asyncio.to_thread(cluster.wait_until_sound)
             await asyncio.to_thread(node.restart)
             await asyncio.to_thread(cluster.wait_until_sound)
             assert await flowing(scene, owned) < 10
@@ -198,8 +211,18 @@ async def test_all_nodes_are_restarted_one_after_another(six: ClusterOfServers, 
 
 @pytest.mark.faults
 @pytest.mark.timeout(120)
+async def test_nodes_that_hand_over_before_they_are_restarted_need_no_disk(
+    unwritten: ClusterOfServers, scene: Scene
+) -> None:
+    await restart_each(unwritten, scene, hand_over=True)
+    assert scene.ledger.count("end", channel="later") == WAITING
+    assert scene.judge().once_in_order() == []
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(120)
 async def test_twin_nodes_that_keep_nothing_lose_what_waits(forgetful: ClusterOfServers, scene: Scene) -> None:
-    """They have no file and no replica: whatever they have is gone when they are restarted."""
+    """They have no file and nobody to hand over to: whatever they have is gone when they are restarted."""
     scene.settle = 2.0
     await restart_each(forgetful, scene)
     verdict = scene.judge()
