@@ -41,6 +41,9 @@ class BlockingConnection:
         state = "over" if self._socket.fileno() < 0 else "open"
         return f"<BlockingConnection {state}: {self._owed} commands without a reply>"
 
+    def __del__(self) -> None:
+        self.close()  # whoever was interrupted while it had it could not
+
     def write(self, *commands: bytes, deadline: float) -> None:
         """Send encoded commands.
 

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from hiredis import ReplyError
 
@@ -25,6 +25,10 @@ from fast_channels.layers.redis.topology import REPLICA, is_replica
 __all__ = ["Courier", "Errand", "Repeat"]
 
 logger = logging.getLogger("fast_channels.redis")
+
+
+LAST: Final = 0.1
+"""Seconds for an answer, though the time is over."""
 
 
 class Repeat(Enum):
@@ -63,7 +67,7 @@ class Errand:
         self._moves = 0
 
     def __repr__(self) -> str:
-        return f"<Errand {'done' if self.is_done else 'not done'}: {self.error or self.trouble or self.reply!r}>"
+        return f"<Errand {'done' if self.is_done else 'not done'}: {self.error or self.trouble}>"
 
     def packed(self) -> bytes:
         """The command for the next attempt."""
@@ -218,7 +222,12 @@ class Courier:
             if connection is not None and self._write(place, connection, errands, deadline):
                 written.append((place, connection, errands))
         for place, connection, errands in written:
-            self._read(place, connection, errands, min(deadline, time.monotonic() + self._patience.answer))
+            self._read(place, connection, errands, self._answer_by(deadline))
+
+    def _answer_by(self, deadline: float) -> float:
+        """Until when an answer is waited for: what is tried at the last moment gets one, too."""
+        now = time.monotonic()
+        return max(now + LAST, min(deadline, now + self._patience.answer))
 
     def _connection(self, place: Place, errands: Iterable[Errand], deadline: float) -> BlockingConnection | None:
         endpoint = self._servers.endpoint(place)
@@ -277,7 +286,7 @@ class Courier:
                 commands.append(ASKING)
             commands.append(errand.packed())
         try:
-            connection.write(*commands, deadline=min(deadline, time.monotonic() + self._patience.answer))
+            connection.write(*commands, deadline=self._answer_by(deadline))
         except OSError as error:
             self._lost(place, connection, errands, error)
             return False
