@@ -10,7 +10,7 @@ from redis import Redis
 
 from fast_channels.layers.redis.keys import QueueKeys
 
-__all__ = ["NO_MAPS", "NO_MESSAGES", "WORDS", "heads", "put", "spoil"]
+__all__ = ["AUDIENCES", "NO_MAPS", "NO_MESSAGES", "WORDS", "heads", "put", "spoil"]
 
 SEED = 20_240_229
 
@@ -61,13 +61,30 @@ WORDS = [
 """What may stand where something else is expected: in a hash, a list, a set."""
 
 
+AUDIENCES = [
+    b"|",
+    b"||",
+    b",,,|,,,",
+    b"room|",
+    b"room,room,room|",
+    b"room|" * 100,
+    b"hall,\xff,room|",
+    b"room|specific.x!y," * 2,
+    b"room," * 100_000 + b"|",
+    b"|" + b"room," * 100_000,
+    b",".join(b"group-%d" % number for number in range(10_000)) + b"|",
+]
+"""What may stand where groups and the excluded are expected."""
+
+
 def heads() -> Iterator[bytes]:
     """Heads in a stream that mean nothing, or more than they may."""
     yield from WORDS
-    for kind in (b"d", b"g", b"k", b"f", b"-", b"z", b"\xff"):
+    for kind in (b"d", b"g", b"m", b"k", b"f", b"-", b"z", b"\xff"):
         for expiry in (b"", b"0", b"-5", b"x", b"60000", b"9" * 30, b"9" * 5000):
             for name in (b"", b"room", b"specific.x!y", b"\xff", b"a" * 5000):
                 yield b"%b%b|%b" % (kind, expiry, name)
+    yield from (b"m60000|" + audience for audience in AUDIENCES)
 
 
 def put(admin: Any, keys: QueueKeys, channel: str, payload: bytes) -> None:
