@@ -227,6 +227,31 @@ async def test_it_would_be_one_if_nobody_looked_for_whom_it_was(
     assert len(await replay(make_queue(**KEYS), admin)) == 6
 
 
+async def test_what_was_sent_to_some_is_no_message_for_others(make_queue: MakeQueue, admin: Any) -> None:
+    """Neither for another group, nor for who was excluded, nor for the whole group."""
+    layer = make_queue(**KEYS)
+    member, excluded = await layer.new_channel(), await layer.new_channel()
+    for group in ("room", "hall"):
+        await layer.group_add(group, member)
+        await layer.group_add(group, excluded)
+    stream = QueueKeys(layer.prefix).inbox(client_of(member)).stream
+    captured: list[bytes] = []
+    with admin.monitor() as watching:
+        await layer.group_send("room", MESSAGE, exclude=[excluded])
+        while not captured:
+            line = await asyncio.to_thread(watching.next_command)
+            captured = [part.encode() for part in line["command"].split() if part.startswith("gAAAA")]
+    assert await asyncio.wait_for(layer.receive(member), PATIENCE) == MESSAGE
+    heads = ["g60000|room", "g60000|hall", "m60000|room|", "m60000|room,hall|", f"m60000|hall|{excluded}"]
+    for head in (*heads, f"m60000|room,hall|{excluded}", f"d60000|{excluded}"):
+        admin.xadd(stream, {head: captured[0]})
+    for channel in (member, excluded):
+        await layer.send(channel, {"type": "after"})
+        assert await asyncio.wait_for(layer.receive(channel), PATIENCE) == {"type": "after"}
+    admin.xadd(stream, {f"m60000|room|{excluded}": captured[0]})  # what it was sent as is a message
+    assert await asyncio.wait_for(layer.receive(member), PATIENCE) == MESSAGE
+
+
 @pytest.mark.parametrize("source", ["inbox", "group"])
 async def test_what_stood_in_a_stream_is_no_message_elsewhere(make_queue: MakeQueue, admin: Any, source: str) -> None:
     """Out of an inbox that nobody reads right now: it is that of a process that stands still."""

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from fast_channels.layers.redis import RedisPubSubChannelLayer
-from fast_channels.layers.redis.envelope import pack_control, pack_direct
+from fast_channels.layers.redis.envelope import MARK, pack_control, pack_direct
 from fast_channels.layers.redis.keys import Addresses
 from fast_channels.names import client_of
 from fast_channels.testing.contract.harness import listen
 from tests.security.conftest import MakePubSub
-from tests.security.garbage import NO_MAPS, NO_MESSAGES, SEED, WORDS, heads
+from tests.security.garbage import AUDIENCES, NO_MAPS, NO_MESSAGES, SEED, WORDS, heads
 from tests.support.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.usefixtures("nothing_fails")
@@ -63,6 +63,24 @@ async def test_noise_in_an_inbox_is_passed_over(make_pubsub: MakePubSub, admin: 
     assert await next_of(layer, channel) == {"type": "after"}
     dropped = layer.statistics().dropped
     assert dropped["undecodable"] + dropped.get("channel_gone", 0) == len(noise)
+
+
+@pytest.mark.parametrize("keys", [None, ["a secret of ours"]], ids=["plain", "encrypted"])
+async def test_an_audience_that_means_nothing_is_passed_over(
+    make_pubsub: MakePubSub, admin: Any, keys: list[str] | None
+) -> None:
+    layer = make_pubsub(symmetric_encryption_keys=keys, capacity=10_000)
+    channel = await layer.new_channel()
+    for group in ("room", "hall"):
+        await layer.group_add(group, channel)
+    chance = random.Random(SEED)
+    noise = [audience + end for audience in AUDIENCES for end in (b"", b"\0", b"\0\xc1", b"\0\xc1|\0")]
+    noise += [chance.randbytes(chance.randrange(200)) for _ in range(300)]
+    for data in noise:
+        admin.publish(Addresses(layer.prefix).group("room"), MARK + data)
+    await layer.group_send(["room", "hall"], {"type": "after"})
+    assert await next_of(layer, channel) == {"type": "after"}
+    assert undecodable(layer) == len(noise)
 
 
 async def test_who_subscribes_to_an_unreadable_address_breaks_no_look(make_pubsub: MakePubSub, admin: Any) -> None:

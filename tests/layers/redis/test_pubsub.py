@@ -10,19 +10,22 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any, get_args
 
+import msgspec
 import pytest
 from redis import Redis
 
 from fast_channels.exceptions import InvalidNameError, MailboxOverflow
 from fast_channels.layers.redis import RedisPubSubChannelLayer
-from fast_channels.layers.redis.envelope import pack_direct
+from fast_channels.layers.redis.envelope import MARK, pack_addressed, pack_direct
 from fast_channels.layers.redis.keys import Addresses
 from fast_channels.layers.redis.topology import shard_of
 from fast_channels.names import client_of
+from fast_channels.serializers import MsgPackSerializer, registry
 from fast_channels.testing.server import ServerProcess
 from fast_channels.type_defs import OverflowPolicy
 from tests.layers.redis.conftest import MakeLayer, receiving
 from tests.support.loops import both_loops
+from tests.support.proxy import Proxy
 from tests.support.waiting import until
 
 Layer = RedisPubSubChannelLayer
@@ -85,6 +88,62 @@ async def test_everything_lies_behind_the_prefix(own_server: ServerProcess) -> N
         await other.send("plain", 3)
         assert await plain == 3
         await other.flush()
+
+
+# Several groups, and who is left out
+
+
+async def test_a_message_to_one_group_is_nothing_but_the_message(make_layer: MakeLayer, admin: Redis) -> None:
+    layer = make_layer()
+    with Redis(port=admin.get_connection_kwargs()["port"]) as eavesdropper, eavesdropper.pubsub() as pubsub:
+        pubsub.psubscribe(Addresses(layer.prefix).everything())
+        assert pubsub.get_message(timeout=10)
+        for options in ({}, {"exclude": []}, {"expiry": 5}):
+            await layer.group_send("room", {"type": "hello"}, **options)
+            assert pubsub.get_message(timeout=10)["data"] == layer.serialize({"type": "hello"})
+
+
+class Starting(MsgPackSerializer):
+    """A format whose messages begin with what marks an audience."""
+
+    def as_bytes(self, message: Any, *args: Any, **kwargs: Any) -> bytes:
+        return MARK + msgspec.msgpack.encode(message)
+
+    def from_bytes(self, message: bytes, *args: Any, **kwargs: Any) -> Any:
+        return msgspec.msgpack.decode(message.removeprefix(MARK))
+
+
+async def test_any_format_reaches_groups(make_layer: MakeLayer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._registry, "starting", Starting)
+    layer = make_layer(serializer_format="starting")
+    channel, other = await layer.new_channel(), await layer.new_channel()
+    for group in ("room", "hall"):
+        await layer.group_add(group, channel)
+    await layer.group_add("room", other)
+    await layer.group_send("room", 1)
+    await layer.group_send(["room", "hall"], 2)
+    await layer.group_send("room", 3, exclude=[other])
+    await layer.send(channel, 4)
+    assert [await layer.receive(channel) for _ in range(4)] == [1, 2, 3, 4]
+    assert [await layer.receive(other) for _ in range(2)] == [1, 2]
+    assert layer.statistics().dropped == {}
+
+
+async def test_who_is_about_to_join_another_group_misses_nothing(make_layer: MakeLayer, proxy: Proxy) -> None:
+    """As long as the server does not know, the copy for that group does not come here."""
+    layer, sender = make_layer(hosts=[proxy.url]), make_layer()
+    channel = await layer.new_channel()
+    await layer.group_add("hall", channel)
+    proxy.mute(b"|g|room")
+    joining = asyncio.create_task(layer.group_add("room", channel))
+    await until(lambda: "room" in layer._here().local.groups)
+    await sender.group_send(["room", "hall"], 1)
+    assert await asyncio.wait_for(layer.receive(channel), 10) == 1
+    proxy.forward()
+    await joining
+    await sender.group_send(["room", "hall"], 2)
+    assert await asyncio.wait_for(layer.receive(channel), 10) == 2
+    assert layer.statistics().dropped == {}
 
 
 # Several servers
@@ -258,6 +317,31 @@ async def test_what_was_said_to_one_cannot_be_replayed_to_another(make_layer: Ma
     assert await layer.receive(second) == "after"
     assert await layer.receive(first) == "for the first"
     assert dropped(layer, "undecodable") == 3
+
+
+async def test_what_was_said_to_some_cannot_be_replayed_to_others(make_layer: MakeLayer, admin: Redis) -> None:
+    """Neither to another group, nor to who was excluded, nor as a message to the whole group."""
+    layer = make_layer(symmetric_encryption_keys=[OLD])
+    addresses = Addresses(layer.prefix)
+    member, excluded = await layer.new_channel(), await layer.new_channel()
+    for group in ("room", "hall"):
+        await layer.group_add(group, member)
+        await layer.group_add(group, excluded)
+    with Redis(port=admin.get_connection_kwargs()["port"]) as eavesdropper, eavesdropper.pubsub() as pubsub:
+        pubsub.subscribe(addresses.group("room"))
+        assert pubsub.get_message(timeout=10)
+        await layer.group_send("room", "hello", exclude=[excluded])
+        data = pubsub.get_message(timeout=10)["data"]
+        sealed = data.partition(b"\0")[2]
+        eavesdropper.publish(addresses.group("hall"), data)
+        for audience in ("room|", "room,hall|", f"hall,room|{excluded}", f"hall|{excluded}"):
+            eavesdropper.publish(addresses.group("hall"), pack_addressed(audience, sealed))
+        eavesdropper.publish(addresses.group("room"), pack_addressed("room|", sealed))
+        eavesdropper.publish(addresses.group("room"), sealed)
+    assert await layer.receive(member) == "hello"
+    for channel in (member, excluded):
+        await layer.send(channel, "after")
+        assert await layer.receive(channel) == "after"
 
 
 # What is left behind

@@ -1,6 +1,7 @@
 """Sending with the queue: once and in order, from several loops, through cut answers, cancellations and the end."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,8 @@ from uuid import uuid4
 
 import pytest
 
-from fast_channels.exceptions import ChannelFull, OutcomeUnknown, ServerUnreachable
-from fast_channels.layers.redis import RedisChannelLayer
+from fast_channels.exceptions import ChannelFull, NotAllSent, OutcomeUnknown, ServerUnreachable
+from fast_channels.layers.redis import RedisChannelLayer, pipelining
 from fast_channels.layers.redis.link import Patience
 from tests.support.descriptors import open_sockets
 from tests.support.loops import both_loops
@@ -156,6 +157,52 @@ async def test_threads_with_loops_of_their_own_send_to_one_channel(make_queue: M
             assert found == list(range(30))
 
 
+# Many messages
+
+
+@both_loops
+async def test_cut_answers_double_none_of_many_messages(make_queue: MakeQueue, proxy: Proxy) -> None:
+    receiver, sender = make_queue(capacity=5000), make_queue(hosts=[proxy.url], capacity=5000)
+    channel = await receiver.new_channel()
+    await sender.send(channel, {"n": 0})
+    for first in range(1, 4001, 2000):
+        proxy.drop_reply()
+        pairs = [(name, {"n": number}) for number in range(first, first + 2000) for name in (channel, "jobs")]
+        await sender.send_many(pairs)
+    assert await numbers(receiver, channel, 4001) == list(range(4001))
+    assert await numbers(receiver, "jobs", 4000) == list(range(1, 4001))
+    assert sender.statistics().sent == 8001
+
+
+async def test_many_messages_to_a_server_that_is_away_wait_for_it_once(
+    make_queue: MakeQueue, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipelining, "MOST", 10)
+    layer = make_queue(hosts=[proxy.url], send_timeout=0.3)
+    proxy.close()
+    began = time.monotonic()
+    with pytest.raises(NotAllSent) as caught:
+        await layer.send_many([(f"jobs-{number}", {"n": number}) for number in range(300)])
+    assert time.monotonic() - began < 30 * 0.3, "it waits for each lot"
+    assert [failure.index for failure in caught.value.failures] == list(range(300))
+    assert {type(failure.error) for failure in caught.value.failures} == {ServerUnreachable}
+    assert (caught.value.sent, layer.statistics().sent) == (0, 0)
+
+
+async def test_many_messages_in_a_row_may_be_large(make_queue: MakeQueue) -> None:
+    """More than may wait for a server at a time: 64 MiB."""
+    layer = make_queue(capacity=1000)
+    channel = await layer.new_channel()
+    load = "x" * 3_000_000
+
+    async def receive() -> list[int]:
+        return [(await layer.receive(channel))["n"] for _ in range(30)]
+
+    receiving = asyncio.create_task(receive())
+    await layer.send_many([(channel, {"n": number, "load": load}) for number in range(30)])
+    assert await asyncio.wait_for(receiving, PATIENCE) == list(range(30))
+
+
 # Servers that are away
 
 
@@ -197,6 +244,8 @@ async def test_calls_that_are_cancelled_leave_nothing_behind(make_queue: MakeQue
         partial(layer.send, channel, {"n": 0}),
         partial(layer.send, "jobs", {"n": 0}),
         partial(layer.group_send, "cancelled", {"n": 0}),
+        partial(layer.group_send, ["cancelled", "other"], {"n": 0}, exclude=[foreign]),
+        partial(layer.send_many, [(channel, {"n": 0}), ("jobs", {"n": 0})] * 2),
         partial(layer.group_add, "cancelled", channel),
         partial(layer.group_add, "cancelled", foreign),
     ]

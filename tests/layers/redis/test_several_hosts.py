@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fast_channels.exceptions import OutcomeUnknown, ServerUnreachable
+from fast_channels.exceptions import NotAllSent, OutcomeUnknown, ServerUnreachable
 from fast_channels.layers import BaseChannelLayer
 from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
 from fast_channels.layers.redis.keys import Addresses, QueueKeys
@@ -201,6 +201,40 @@ async def test_a_member_for_which_too_much_waits_already_keeps_no_other_from_its
         await sender.group_send(group, MESSAGE)
     assert await asyncio.wait_for(living.receive(channel), 1) == MESSAGE
     await asyncio.gather(*waiting)
+
+
+@both_layers
+@each_death
+async def test_of_many_messages_those_to_a_dead_server_are_named_and_the_others_are_sent(
+    make: Make, dead: ServerProcess, kind: Any, die: Callable[[ServerProcess], None]
+) -> None:
+    layer = await make(kind)
+    channel, unsent = await layer.new_channel(), name_at(DEAD, "c", kind)
+    await layer.send(unsent, MESSAGE)
+    die(dead)
+    pairs = [(channel, MESSAGE), (unsent, MESSAGE)] * 20
+    with pytest.raises(NotAllSent) as caught:
+        await layer.send_many(pairs)
+    assert [(failure.index, failure.channel) for failure in caught.value.failures] == [
+        (index, unsent) for index in range(1, 40, 2)
+    ]
+    assert all(isinstance(failure.error, UNSENT) for failure in caught.value.failures)
+    assert caught.value.sent == 20
+    for _ in range(20):
+        assert await asyncio.wait_for(layer.receive(channel), 10) == MESSAGE
+
+
+@both_layers
+async def test_of_several_groups_those_on_a_living_server_get_the_message(
+    make: Make, dead: ServerProcess, kind: Any
+) -> None:
+    layer = await make(kind)
+    channel, living, gone = await layer.new_channel(), name_at(LIVING, "g", kind), name_at(DEAD, "g", kind)
+    await layer.group_add(living, channel)
+    await layer.group_send(gone, MESSAGE)
+    dead.kill()
+    await fails(layer.group_send([gone, living], MESSAGE))
+    assert await asyncio.wait_for(layer.receive(channel), 10) == MESSAGE
 
 
 async def test_a_process_whose_own_channels_are_unreachable_hears_its_groups_elsewhere(
