@@ -63,7 +63,8 @@ def test_a_single_name_to_exclude_is_not_taken_letter_by_letter() -> None:
 
 
 def test_pairs_are_numbered() -> None:
-    assert list(numbered_pairs(iter([("a", 1), ["b", 2]]))) == [(0, "a", 1), (1, "b", 2)]  # type: ignore[list-item]
+    pairs: list[Any] = [("a", 1), ["b", 2]]
+    assert list(numbered_pairs(iter(pairs))) == [(0, "a", 1), (1, "b", 2)]
 
 
 @pytest.mark.parametrize("pair", ["ab", ("a",), ("a", 1, 2), None, {"a": 1}, 5])

@@ -123,9 +123,9 @@ async def test_an_inbox_gets_one_entry_for_several_groups(make_queue: MakeQueue,
         for channel in channels:
             await layer.group_add(group, channel)
     key = QueueKeys(layer.prefix).inbox(client_of(channels[0])).meta
-    before = int(admin.hget(key, "in") or 0)  # type: ignore[arg-type]
+    before = int(admin.hget(key, "in") or 0)
     await sender.group_send(["room", "hall", "yard"], {"n": 1}, exclude=channels[:1])
-    assert int(admin.hget(key, "in") or 0) == before + 1  # type: ignore[arg-type]
+    assert int(admin.hget(key, "in") or 0) == before + 1
     for channel in channels[1:]:
         assert await received(layer, channel, 1) == [1]
 

@@ -20,7 +20,7 @@ from fast_channels.layers.redis.envelope import MARK, pack_addressed, pack_direc
 from fast_channels.layers.redis.keys import Addresses
 from fast_channels.layers.redis.topology import shard_of
 from fast_channels.names import client_of
-from fast_channels.serializers import MsgPackSerializer, registry
+from fast_channels.serializers import BaseMessageSerializer, registry
 from fast_channels.testing.server import ServerProcess
 from fast_channels.type_defs import OverflowPolicy
 from tests.layers.redis.conftest import MakeLayer, receiving
@@ -98,12 +98,13 @@ async def test_a_message_to_one_group_is_nothing_but_the_message(make_layer: Mak
     with Redis(port=admin.get_connection_kwargs()["port"]) as eavesdropper, eavesdropper.pubsub() as pubsub:
         pubsub.psubscribe(Addresses(layer.prefix).everything())
         assert pubsub.get_message(timeout=10)
-        for options in ({}, {"exclude": []}, {"expiry": 5}):
+        several: list[dict[str, Any]] = [{}, {"exclude": []}, {"expiry": 5}]
+        for options in several:
             await layer.group_send("room", {"type": "hello"}, **options)
             assert pubsub.get_message(timeout=10)["data"] == layer.serialize({"type": "hello"})
 
 
-class Starting(MsgPackSerializer):
+class Starting(BaseMessageSerializer):
     """A format whose messages begin with what marks an audience."""
 
     def as_bytes(self, message: Any, *args: Any, **kwargs: Any) -> bytes:
