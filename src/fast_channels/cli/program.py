@@ -78,6 +78,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get(TRACEBACK):
             raise
         return _complain(f"{describe(error)}: {TRACEBACK}=1 shows where it comes from", CommandError.exit_code)
+    if result == INTERRUPTED:  # some versions of Typer make this of Ctrl-C
+        return _complain("interrupted", INTERRUPTED)
     return result if isinstance(result, int) else 0
 
 

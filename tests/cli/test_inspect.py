@@ -1,0 +1,58 @@
+"""`fast-channels inspect`, as a process, on real servers."""
+
+import json
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
+from tests.cli.commands import call
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"test-{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def server(redis_url: str, prefix: str) -> list[str]:
+    """The options that say where."""
+    return ["--redis-url", redis_url, "--prefix", prefix]
+
+
+async def test_the_queue(tmp_path: Path, redis_url: str, prefix: str, server: list[str]) -> None:
+    async with RedisChannelLayer(hosts=[redis_url], prefix=prefix) as layer:
+        member = await layer.new_channel()
+        await layer.group_add("room", member)
+        for n in range(3):
+            await layer.send("jobs", {"n": n})
+        async with layer.delivery("jobs"):
+            done = await call(tmp_path, "inspect", *server)
+            as_json = json.loads((await call(tmp_path, "inspect", "--json", *server)).out)
+            lines = [line.split() for line in done.out.splitlines()]
+            assert (done.code, done.err) == (0, "")
+            assert lines[:2] == [["Channels"], ["channel", "waiting", "delayed", "oldest", "held", "dead"]]
+            name, waiting, delayed, age, unit, held, dead = lines[2]
+            assert (name, waiting, delayed, unit, held, dead) == ("jobs", "2", "0", "s", "1", "0")
+            assert 0 <= float(age) < 60
+            inbox = f"inbox {layer.client_prefix}"
+            assert lines[3:6] == [["Groups"], ["group", "members", "which"], ["room", "1", *inbox.split()]]
+            assert lines[8] == [layer.client_prefix, "0", "-", "1", "yes"]
+            assert as_json["groups"] == {"room": [inbox]}
+            assert as_json["channels"]["jobs"]["depth"] == 2
+        await layer.flush()
+        done = await call(tmp_path, "inspect", *server)
+        assert done.out.startswith("Channels: none\nGroups: none\n")
+
+
+async def test_pubsub(tmp_path: Path, redis_url: str, prefix: str, server: list[str]) -> None:
+    async with RedisPubSubChannelLayer(hosts=[redis_url], prefix=prefix) as layer:
+        await layer.group_add("room", await layer.new_channel())
+        done = await call(tmp_path, "inspect", "--pubsub", *server)
+        lines = [line.split() for line in done.out.splitlines()]
+        url = f"{redis_url}/0"
+        assert lines[:2] == [["Who", "hears", "what"], ["what", "name", "connections", "server"]]
+        assert sorted(lines[2:]) == [["group", "room", "1", url], ["inbox", layer.client_prefix, "1", url]]
+        assert done.code == 0
+    assert (await call(tmp_path, "inspect", "--pubsub", *server)).out == "Who hears what: none\n"
