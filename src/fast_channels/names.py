@@ -28,6 +28,7 @@ invalid_name_error = (
     "{} name must be a valid unicode string with length < 100 containing only ASCII "
     "alphanumerics, hyphens, underscores, or periods."
 )
+"""What `InvalidNameError` says; the gap is for `Channel` or `Group`."""
 
 channel_name_regex = re.compile(r"[a-zA-Z0-9\-_.]+(?:![a-zA-Z0-9\-_.]*)?", re.ASCII)
 group_name_regex = re.compile(r"[a-zA-Z0-9\-_.]+", re.ASCII)

@@ -47,14 +47,22 @@ ChannelCapacityPattern: TypeAlias = str | re.Pattern[str]
 """A glob such as `chat.*`, or a compiled pattern that is matched from the beginning of the name."""
 
 ChannelCapacityDict: TypeAlias = dict[ChannelCapacityPattern, int]
+"""Capacities, in messages, of the channels whose names match; the first that matches wins."""
+
 CompiledChannelCapacity: TypeAlias = tuple[re.Pattern[str], int]
+"""One of them, as a layer keeps it."""
+
 CompiledChannelCapacities: TypeAlias = list[CompiledChannelCapacity]
+"""All of them, in their order."""
 
 OverflowPolicy: TypeAlias = Literal["drop_newest", "drop_oldest", "close"]
 """What a mailbox that holds `capacity` messages does with one more."""
 
 ASGIReceiveCallable: TypeAlias = Callable[[], Awaitable[ChannelMessage]]
+"""ASGI's `receive`: the next event of the client."""
+
 ASGISendCallable: TypeAlias = Callable[[ChannelMessage], Awaitable[None]]
+"""ASGI's `send`: an event for the client."""
 
 
 class WebSocketConnectEvent(TypedDict):
@@ -126,7 +134,10 @@ class HttpDisconnectEvent(TypedDict):
 
 
 ASGI3Application: TypeAlias = Callable[[ChannelScope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]
+"""An application of ASGI 3: called once for each connection, with its scope, `receive` and `send`."""
+
 ASGIApplication: TypeAlias = ASGI3Application
+"""The same."""
 
 
 class ASGIApplicationProtocol(Protocol):
@@ -151,3 +162,4 @@ class MiddlewareProtocol(Protocol):
 
 
 ChannelApplication: TypeAlias = MiddlewareProtocol | ASGIApplication
+"""What middleware may be put around."""

@@ -79,7 +79,7 @@ class ChannelLayerRegistry:
 
     async def ready(self, timeout: float = 1.0) -> Readiness:
         """Whether every registered layer is ready; what is wrong begins with the layer's alias. See
-        `BaseChannelLayer.ready`.
+        `BaseChannelLayer.ready`. Each has `timeout` seconds, all at the same time.
 
         Raises nothing.
         """

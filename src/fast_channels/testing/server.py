@@ -206,7 +206,11 @@ class ServerProcess:
         self._end_watcher()
 
     def restart(self, timeout: float = 10) -> Self:
-        """Stop it, if it runs, and start it again on the same port."""
+        """Stop it, if it runs, and start it again on the same port. `timeout` is in seconds, for each of the two.
+
+        Raises:
+            ServerProcessError: it did not start. See `start`.
+        """
         self.stop(timeout)
         return self.start(timeout)
 

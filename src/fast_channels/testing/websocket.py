@@ -111,7 +111,13 @@ class WebsocketCommunicator(ApplicationCommunicator):
         return _payload(event)
 
     async def receive_json_from(self, timeout: float = 1) -> Any:
-        """What is in the next frame, which must be text, decoded from JSON."""
+        """What is in the next frame, which must be text, decoded from JSON.
+
+        Raises:
+            AssertionError: it sent something else, or the frame is binary.
+            TimeoutError: it sent nothing in `timeout` seconds.
+            ValueError: the text is no JSON.
+        """
         payload = await self.receive_from(timeout)
         _expect(payload, str, f"JSON data is not a text frame, it is {type(payload)}")
         return json.loads(payload)
@@ -120,6 +126,9 @@ class WebsocketCommunicator(ApplicationCommunicator):
         """Close the connection from the client's side, and wait until the application returns.
 
         Nothing happens if a timeout has cancelled the application before.
+
+        Raises:
+            TimeoutError: it did not return in `timeout` seconds.
         """
         if not self.cancelled:
             await self.send_input({"type": "websocket.disconnect", "code": code})
