@@ -14,6 +14,9 @@ else
 PYTHONS := $(PYTHON)
 endif
 
+# How long a soak takes.
+SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),600)
+
 # Processes that run tests: `make test JOBS=4`. More arguments for pytest, the benchmarks, …: `make test ARGS="-k names"`.
 JOBS ?= auto
 PYTEST := $(PY) -m pytest -n $(JOBS) --maxprocesses=8 --dist=loadgroup
@@ -21,13 +24,13 @@ PYTEST := $(PY) -m pytest -n $(JOBS) --maxprocesses=8 --dist=loadgroup
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo test test-faults test-oldest test-optimized lint format types bench docs requirements clean
+.PHONY: help demo test test-faults test-oldest test-optimized lint format types bench soak docs screenshots requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1#\2/p' Makefile | awk -F '#' '{ printf "%-20s %s\n", $$1, $$2 }'
 
 # `exec`, so that a signal to make reaches the demo itself and not a shell around it.
-demo: $(VENV)/ready ## two servers, one chat, an embedded Valkey; CHECK=1 tries it with real clients and exits 0 or 1
+demo: $(VENV)/ready ## two servers, two workers, an embedded Valkey; CHECK=1 tries it with real clients and exits 0 or 1
 	@exec $(PY) -m sandbox $(if $(filter-out 0,$(CHECK)),--check) $(ARGS) </dev/null
 
 test: $(VENV)/ready ## the suite, in parallel, on servers that it starts itself
@@ -61,8 +64,15 @@ types: $(VENV)/ready ## strict mypy over everything
 bench: $(VENV)/ready ## measure, side by side with what people use today
 	exec $(PY) -m benchmarks $(ARGS) </dev/null
 
+soak: $(VENV)/ready ## sockets come and go at full speed for ten minutes, and memory must not grow; SECONDS=30 for a short one
+	exec $(PY) -m benchmarks.soak --seconds $(SECONDS) $(ARGS) </dev/null
+
 docs: $(VENV)/ready ## the documentation, in site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(PY) -W error -m mkdocs build --strict
+
+screenshots: $(VENV)/ready ## the pictures of the documentation, in docs/images/; needs chromium
+	SANDBOX_SCREENSHOTS=docs/images exec $(PY) -m pytest -n 0 \
+	    tests/sandbox/browser/test_screenshots.py tests/sandbox/browser/test_deaths.py $(ARGS) </dev/null
 
 PIN := $(PY) -m uv --quiet pip compile --universal --python-version 3.11 --upgrade --no-emit-index-url --no-annotate \
     --custom-compile-command "make requirements" pyproject.toml

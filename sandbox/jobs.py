@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+from itertools import cycle
 from typing import Any
 from uuid import uuid4
 
@@ -22,7 +23,7 @@ MOST_JOBS = 6
 
 STEPS = 30
 
-TITLES = ("Resize the pictures", "Send the newsletter", "Index the archive", "Count the votes", "Bake the video")
+titles = cycle(("Resize the pictures", "Send the newsletter", "Index the archive", "Count the votes", "Bake the bread"))
 
 
 async def start_jobs(count: int, seconds: float | None = None) -> list[str]:
@@ -32,7 +33,7 @@ async def start_jobs(count: int, seconds: float | None = None) -> list[str]:
 
 async def _start(seconds: float) -> str:
     identifier = uuid4().hex
-    job = await in_thread(store.add_job, identifier, random.choice(TITLES), seconds, STEPS)
+    job = await in_thread(store.add_job, identifier, next(titles), seconds, STEPS)
     await tell(job)
     await channel_layers["queue"].send(JOBS, {"type": "job.run", "id": identifier})
     return identifier

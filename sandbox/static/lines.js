@@ -68,19 +68,20 @@ function take(line) {
 }
 
 function show(line) {
-  if (outbox.remove(line.id)) {
+  const mine = outbox.remove(line.id);
+  if (mine) {
     complain("lines-error");
     sendFirst();
   }
   if (last !== null && line.seq <= last) return; // it is there already
   last = line.seq;
-  appendTo($("lines"), item(line), MOST);
+  appendTo($("lines"), item(line, mine), MOST);
 }
 
-function item(line) {
+function item(line, mine) {
   const made = element(
     "li",
-    "bubble kept",
+    mine ? "bubble mine" : "bubble",
     element("p", "who", element("span", "seq", `#${line.seq}`), line.name, clock(line.at)),
     element("p", "said", line.text),
     element("p", "meta", `written at ${line.server}, kept by ${line.keeper.replace(", pid ", " (")})`),

@@ -34,6 +34,7 @@ async def test_the_whole_page_with_something_in_every_card(demo: RunningDemo, br
         )
     await expect(ada.page.locator("#notice")).to_have_text("")
     await ada.shows("sandbox-light")
+    await ada.shows("sandbox-layers", "#layers-card")
     await grace.page.emulate_media(color_scheme="dark")
     await grace.shows("sandbox-dark")
 
@@ -41,13 +42,13 @@ async def test_the_whole_page_with_something_in_every_card(demo: RunningDemo, br
     await expect(ada.page.locator("#status")).not_to_have_text("Connected")
     await ada.writes("My server is away, and I write")
     await expect(ada.page.locator("#outbox li")).to_have_count(1)
-    await ada.shows("sandbox-server-killed")
+    await ada.shows("sandbox-server-killed", "#lines-card")
     await ada.is_connected()
     await expect(ada.page.locator("#outbox li")).to_have_count(0)
 
     await grace.page.emulate_media(color_scheme="light")
     await grace.page.set_viewport_size(PHONE)
-    await grace.shows("sandbox-phone", whole=False)
+    await grace.shows("sandbox-phone")
     assert not [*ada.complaints, *grace.complaints]
 
 

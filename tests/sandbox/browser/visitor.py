@@ -74,12 +74,17 @@ class Visitor:
         await expect(said).to_have_count(1)
         await expect(said).to_contain_text(origin)
 
-    async def shows(self, name: str, *, whole: bool = True) -> None:
-        """A screenshot, if they are wanted."""
+    async def shows(self, name: str, card: str = "") -> None:
+        """A screenshot of what fits the window, or of a card, if screenshots are wanted."""
         if SCREENSHOTS is None:
             return
+        path = Path(SCREENSHOTS, f"{name}.png")
         await self.page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
-        await self.page.screenshot(path=Path(SCREENSHOTS, f"{name}.png"), full_page=whole, animations="disabled")
+        await self.page.mouse.move(0, 0)
+        if card:
+            await self.page.locator(card).screenshot(path=path, animations="disabled")
+        else:
+            await self.page.screenshot(path=path, animations="disabled")
 
 
 async def visitors(browser: Browser, addresses: list[str], room: str) -> list[Visitor]:
