@@ -216,6 +216,35 @@ async def test_what_goes_wrong_shows_no_password_and_no_key(
     assert "127.0.0.1" in ears.text or "no/such.sock" in ears.text
 
 
+@pytest.mark.parametrize(("trouble", "expected"), TROUBLES, ids=[trouble.__name__ for trouble, _ in TROUBLES])
+@each_layer
+def test_nor_does_it_in_a_thread(
+    guarded: ServerProcess,
+    guarded_sentinel: ServerProcess,
+    ears: Ears,
+    kind: Kind,
+    trouble: Callable[[ServerProcess, ServerProcess], dict[str, Any]],
+    expected: type[Exception],
+) -> None:
+    """Over `layer.sync`."""
+    options = trouble(guarded, guarded_sentinel)
+    layer = kind(**options, prefix="canary", symmetric_encryption_keys=[CANARY], send_timeout=0.3)
+    calls: list[Callable[[], Any]] = [
+        lambda: layer.sync.send("jobs", {"type": "test"}),
+        lambda: layer.sync.group_send("room", {"type": "test"}),
+        lambda: layer.sync.group_add("room", "jobs"),
+    ]
+    with layer.sync:
+        for call in calls:
+            with pytest.raises(expected) as caught:
+                call()
+            assert CANARY not in everything_that_shows(caught.value) + shown_with_locals(caught.value)
+        shown = dict(reprs(layer.sync))
+        assert len(shown) > 5
+        assert not [name for name, text in shown.items() if CANARY in text]
+    assert "127.0.0.1" in ears.text or "no/such.sock" in ears.text
+
+
 async def error_of(call: Callable[[], Any]) -> FastChannelsError | None:
     try:
         await asyncio.wait_for(call(), PATIENCE)
@@ -231,8 +260,11 @@ async def test_tls_that_fails_shows_no_password(tmp_path: Path, ears: Ears, kind
         async with kind(hosts=[f"rediss://user:{CANARY}@localhost:{server.port}"], send_timeout=0.3) as layer:
             with pytest.raises(ServerUnreachable, match="unknown authority") as caught:
                 await layer.send("jobs", {"type": "test"})
-    assert CANARY not in everything_that_shows(caught.value)
-    assert CANARY not in shown_with_locals(caught.value)
+            with pytest.raises(ServerUnreachable, match="unknown authority") as in_a_thread:
+                await asyncio.to_thread(layer.sync.send, "jobs", {"type": "test"})
+    for error in (caught.value, in_a_thread.value):
+        assert CANARY not in everything_that_shows(error)
+        assert CANARY not in shown_with_locals(error)
 
 
 def test_an_error_that_did_show_it_would_be_found() -> None:
