@@ -17,6 +17,7 @@ from fast_channels.layers import (
     RedisChannelLayer,
     RedisPubSubChannelLayer,
 )
+from fast_channels.layers.redis import pipelining
 from fast_channels.testing import WebsocketCommunicator
 from tests.docs.pages import Page
 
@@ -100,7 +101,7 @@ async def test_a_worker_answers_the_one_connection_that_it_is_told_of(
 async def test_several_layers_and_the_one_for_development(page: Page, channel_layers: ChannelLayerRegistry) -> None:
     several, development = await set_up_with_each(page, channel_layers)
     assert {alias: type(layer) for alias, layer in several.items()} == {
-        "presence": InMemoryChannelLayer,
+        "memory": InMemoryChannelLayer,
         "chat": RedisPubSubChannelLayer,
         "prices": RedisPubSubChannelLayer,
         "jobs": RedisChannelLayer,
@@ -174,6 +175,34 @@ async def test_sending_from_coroutines_and_from_a_thread(
         await asyncio.to_thread(namespace["job_done"], 42)
     texts = [(await layer.receive(channel))["text"] for _ in range(5)]
     assert texts == ["one", "two", *["job 42 is done"] * 3]
+
+
+@pytest.mark.parametrize("fixture", ["in_memory_layer", "pubsub_layer", "queue_layer"])
+async def test_sending_to_several_groups_to_the_others_and_for_a_while(
+    page: Page, channel_layers: ChannelLayerRegistry, request: pytest.FixtureRequest, fixture: str
+) -> None:
+    namespace = await page.run()
+    layer: BaseChannelLayer = request.getfixturevalue(fixture)
+    channel_layers.register("default", layer)
+    both, guest = await layer.new_channel(), await layer.new_channel()
+    for group, channel in (("staff", both), ("guests", both), ("guests", guest), ("room", both), ("room", guest)):
+        await layer.group_add(group, channel)
+    await namespace["announce"]("to all")
+    await namespace["tell_the_others"](both, "to the guest")
+    await namespace["ring"](both)
+    assert [(await layer.receive(both))["type"] for _ in range(2)] == ["chat.message", "call.ringing"]
+    assert [(await layer.receive(guest))["text"] for _ in range(2)] == ["to all", "to the guest"]
+
+
+async def test_many_jobs_are_ordered_and_those_without_a_place_are_named(
+    page: Page, channel_layers: ChannelLayerRegistry, queue_layer: RedisChannelLayer
+) -> None:
+    namespace = await page.run()
+    channel_layers.register("jobs", queue_layer)
+    assert await namespace["order_all"](list(range(queue_layer.capacity + 2))) == [100, 101]
+    assert [(await queue_layer.receive("primes"))["job_id"] for _ in range(100)] == list(range(100))
+    assert "no more than a thousand wait" in " ".join(page.text.split())
+    assert pipelining.MOST == 1000
 
 
 async def test_a_consumer_without_its_layer_refuses(page: Page, channel_layers: ChannelLayerRegistry) -> None:
