@@ -12,7 +12,7 @@ import pytest
 
 from fast_channels import names
 from fast_channels.exceptions import ChannelFull, NotAllSent, NotSent
-from fast_channels.layers import BaseChannelLayer, InMemoryChannelLayer, LayerStatistics
+from fast_channels.layers import BaseChannelLayer, InMemoryChannelLayer, LayerStatistics, Readiness
 from fast_channels.layers.reader import ChannelReader, PumpedReader
 from fast_channels.testing.contract import ChannelLayerContract, harness
 
@@ -182,6 +182,11 @@ class BelongsToALoop(Sloppy):
         return await super().new_channel(prefix)
 
 
+class NeverReady(Sloppy):
+    async def ready(self, timeout: float = 1.0) -> Readiness:
+        return Readiness(("nobody asked for it",))
+
+
 class CountsNothing(Sloppy):
     def statistics(self) -> LayerStatistics:
         return LayerStatistics()
@@ -303,6 +308,7 @@ BROKEN = [
     (ReadsAhead, "test_what_a_reader_did_not_take_stays"),
     (ClosesForGood, "test_a_closed_layer_opens_again_when_it_is_used"),
     (BelongsToALoop, "test_one_loop_after_another"),
+    (NeverReady, "test_a_layer_that_works_is_ready"),
     (CountsNothing, "test_statistics_count"),
     (CountsNothing, "test_what_is_sent_to_a_released_channel_is_counted"),
     (LeavesTasksBehind, "test_a_message_arrives"),

@@ -5,6 +5,7 @@ import json
 
 from fast_channels.layers.base import LayerStatistics
 from fast_channels.testing.contract.harness import (
+    PATIENCE,
     ContractTests,
     MakeLayer,
     contract_test,
@@ -62,6 +63,17 @@ class LookingContract(ContractTests):
         assert channel in text
         assert "room" in text
         assert await next_messages(layer, channel, 1) == [1]
+
+    @contract_test
+    async def test_a_layer_that_works_is_ready(self, make_layer: MakeLayer) -> None:
+        layer = make_layer()
+        assert await layer.ready(PATIENCE)
+        channel = await layer.new_channel()
+        await layer.group_add("room", channel)
+        assert str(await layer.ready(PATIENCE)) == "ready"
+        await layer.send(channel, message(1))
+        assert await next_messages(layer, channel, 1) == [1]
+        assert layer.statistics().dropped == {}
 
     @contract_test
     async def test_the_extensions_are_named(self, make_layer: MakeLayer) -> None:
