@@ -1,7 +1,9 @@
 """Consumers are asked to come back to another process: at a pace, within a bound, and new ones are refused."""
 
 import asyncio
+import gc
 import logging
+import weakref
 
 import pytest
 
@@ -223,6 +225,47 @@ async def test_whoever_drains_again_gets_the_outcome_of_the_first_time(layer: In
     assert await second == (1, 0, 0)
     assert await drain() == (1, 0, 0)
     assert repr(lobby()) == "<Lobby: 0 connections, draining>"
+
+
+class Slow(AsyncHttpConsumer):
+    async def handle(self, body: bytes) -> None:
+        await gate.wait()
+        await self.send_response(200, b"done")
+
+    async def disconnect(self) -> None:
+        codes.append(0)
+
+
+async def test_a_request_is_served_to_its_end() -> None:
+    client = Client(Slow(), {"type": "http", "path": "/"})
+    client.say({"type": "http.request"})
+    await turns()
+    draining = asyncio.create_task(drain(0, 30))
+    await until(is_draining)
+    gate.set()
+    assert await draining == (0, 0, 0)
+    await client.ended()
+    assert client.sent[0]["status"] == 200
+
+
+async def test_a_request_that_takes_too_long_is_cut() -> None:
+    client = Client(Slow(), {"type": "http", "path": "/"})
+    client.say({"type": "http.request"})
+    await turns()
+    assert await drain(0, 0.05) == (0, 1, 0)
+    await client.ended()
+    assert client.sent == []
+    assert codes == [0]
+
+
+def test_a_loop_is_not_kept() -> None:
+    loop = asyncio.new_event_loop()
+    gone = weakref.ref(loop)
+    loop.run_until_complete(drain(0, 0))
+    loop.close()
+    del loop
+    gc.collect()
+    assert gone() is None
 
 
 async def test_who_leaves_by_itself_is_not_closed(layer: InMemoryChannelLayer) -> None:

@@ -75,18 +75,6 @@ class AsyncConsumer:
         """
         return ConsumerApplication(cls, initkwargs)
 
-    @classmethod
-    async def serve(cls, websocket: Any, /, **initkwargs: Any) -> None:
-        """Consumers of WebSockets can be served from within an endpoint; this one is no such consumer.
-
-        Raises:
-            TypeError: always. An endpoint for HTTP answers by what it returns, a consumer by itself: route to it.
-        """
-        raise TypeError(
-            f"{cls.__name__}.serve(): only consumers of WebSockets are served from an endpoint; "
-            f"route to this one with fast_channels.routing.add_consumer(app, path, {cls.__name__})"
-        )
-
     async def __call__(
         self, scope: ChannelScope, receive: ASGIReceiveCallable, send: Callable[[Any], Awaitable[None]]
     ) -> None:

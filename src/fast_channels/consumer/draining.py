@@ -48,6 +48,7 @@ class Lobby:
         self.is_draining = False
         self._closing: set[asyncio.Task[bool]] = set()
         self._draining: asyncio.Task[Drained] | None = None
+        self._outcome: Drained | None = None
         self._changed: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
@@ -68,14 +69,23 @@ class Lobby:
     def reopen(self) -> None:
         """Take new connections again."""
         self.is_draining = False
-        self._draining = None
+        self._outcome = None
 
     async def drain(self, over: float, timeout: float) -> Drained:
         """See `drain`. Whoever calls it again gets the outcome of the first time."""
         self.is_draining = True
+        if self._outcome is not None:
+            return self._outcome
         if self._draining is None:
-            self._draining = asyncio.get_running_loop().create_task(self._drain(over, timeout))
+            self._draining = asyncio.get_running_loop().create_task(self._drain_once(over, timeout))
         return await asyncio.shield(self._draining)
+
+    async def _drain_once(self, over: float, timeout: float) -> Drained:
+        try:
+            self._outcome = await self._drain(over, timeout)
+        finally:
+            self._draining = None  # it would keep the loop
+        return self._outcome
 
     async def _drain(self, over: float, timeout: float) -> Drained:
         here = len(self.connections)

@@ -102,6 +102,18 @@ class AsyncHttpConsumer(AsyncConsumer):
         await self.send_headers(status=status, headers=headers)
         await self.send_body(body)
 
+    @classmethod
+    async def serve(cls, request: Any, /, **initkwargs: Any) -> None:
+        """Consumers of WebSockets are served from within an endpoint; this is no such consumer.
+
+        Raises:
+            TypeError: always. An endpoint for HTTP answers by what it returns, a consumer by itself: route to it.
+        """
+        raise TypeError(
+            f"{cls.__name__}.serve(): only consumers of WebSockets are served from an endpoint; "
+            f"route to this one with fast_channels.routing.add_consumer(app, path, {cls.__name__})"
+        )
+
     # The protocol
 
     async def http_request(self, message: HttpRequestEvent) -> None:
