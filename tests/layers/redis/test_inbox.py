@@ -8,11 +8,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from redis import Redis
 
 from fast_channels.exceptions import OutcomeUnknown, ServerUnreachable
 from fast_channels.layers.redis import RedisPubSubChannelLayer, inbox, requests
-from fast_channels.layers.redis.envelope import pack_control, pack_direct
+from fast_channels.layers.redis.audience import Audience
+from fast_channels.layers.redis.envelope import pack_addressed, pack_control, pack_direct
 from fast_channels.layers.redis.keys import Addresses
 from fast_channels.names import client_of
 from fast_channels.testing.server import ServerProcess
@@ -58,6 +61,41 @@ def dropped(layer: Layer, reason: str) -> int:
 async def members(layer: Layer, group: str) -> list[str]:
     found: dict[str, list[str]] = (await layer.inspect())["groups"]
     return found.get(group, [])
+
+
+# Several groups: a copy of the message comes for each of them
+
+CHANNELS = "abcdef"
+SOME = st.sets(st.sampled_from(CHANNELS))
+GROUPS = ["red", "green", "blue", "grey"]
+
+
+@settings(deadline=None)
+@given(st.fixed_dictionaries(dict.fromkeys(GROUPS, SOME)), st.permutations(GROUPS), st.data())
+def test_each_member_takes_one_of_the_copies_whatever_their_order(
+    joined: dict[str, set[str]], named: list[str], data: st.DataObject
+) -> None:
+    groups = named[: data.draw(st.integers(1, len(GROUPS)))]
+    excluded = frozenset(data.draw(SOME))
+    copies = data.draw(st.permutations(groups))
+
+    async def run() -> dict[str, int]:
+        layer = Layer(hosts=["redis://localhost:1"])
+        here = layer._here()
+        for name in CHANNELS:
+            here.local.open(name)
+        for group, names in joined.items():
+            for name in names:
+                here.local.join(group, here.local.mailboxes[name])
+        message = pack_addressed(Audience(tuple(groups), excluded).packed(), layer.serialize("hello"))
+        for group in copies:
+            here._group(group, b"", message)
+        found = {name: len(here.local.mailboxes[name]) for name in CHANNELS}
+        await layer.close()
+        return found
+
+    wanted = set().union(*(joined[group] for group in groups)) - excluded
+    assert asyncio.run(run()) == {name: int(name in wanted) for name in CHANNELS}
 
 
 # Whatever arrives

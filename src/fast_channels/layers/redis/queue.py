@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from fast_channels import names
-from fast_channels.exceptions import NotSent
+from fast_channels.exceptions import ChannelFull, NotSent
 from fast_channels.layers.base import raise_unless_all_sent, require_dict
 from fast_channels.layers.made import channel_made, channel_released
 from fast_channels.layers.reader import ChannelReader, PumpedReader
@@ -185,11 +185,12 @@ class RedisChannelLayer(RedisLayer[Hub]):
     def _count_many(self, channels: Sequence[str], outcomes: Sequence[str | Exception]) -> None:
         failures = []
         for index, (channel, outcome) in enumerate(zip(channels, outcomes, strict=True)):
+            if isinstance(outcome, Exception):
+                failures.append(NotSent(index, channel, outcome))
+                continue
             try:
-                if isinstance(outcome, Exception):
-                    raise outcome
-                count_sent(self._counters, outcome, channel, self.get_capacity(channel))
-            except Exception as error:
+                count_sent(self._counters, outcome, channel, self.get_capacity(channel) if outcome == "f" else 0)
+            except ChannelFull as error:
                 failures.append(NotSent(index, channel, error))
         raise_unless_all_sent(failures, len(channels))
 
