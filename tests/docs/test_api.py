@@ -66,7 +66,7 @@ each_callable = pytest.mark.parametrize("path", CALLABLES)
 def inventory(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """The names that the built site has a place for."""
     site = tmp_path_factory.mktemp("site")
-    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)]
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr
     packed = (site / "objects.inv").read_bytes().split(b"\n", 4)[4]
