@@ -183,6 +183,16 @@ def _redis_rows(layer: str, one_channel: float, group: float, latency: float, co
         measure="p50_us",
     )
     yield Row(
+        f"{layer}.from_thread",
+        f"{name}, a send from a thread with no loop, median",
+        "us",
+        (*_both("workloads.from_thread", layer), Subject(LIMIT, "limits.from_thread")),
+        {"lot": 200, "seconds": 1.5},
+        {layer: Goal("<=", 1 / 10, OLD)},
+        measure="p50_us",
+        loops=LOOPS[:1],
+    )
+    yield Row(
         f"{layer}.connecting",
         f"{name}, consumers connecting and joining a group",
         "consumers/s",

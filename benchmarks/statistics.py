@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.program import Load
 
-__all__ = ["latency_result", "median", "percentile", "spread"]
+__all__ = ["latency_result", "median", "percentile", "send_result", "spread"]
 
 
 def median(samples: Sequence[float]) -> float:
@@ -27,8 +27,12 @@ def percentile(samples: Sequence[float], percent: float) -> float:
 
 def latency_result(load: Load, departures: Sequence[float], arrivals: Sequence[float]) -> dict[str, Any]:
     """The result of a program that sent one message at a time. The first tenth warmed it up."""
-    micros = [(arrival - departure) * 1e6 for departure, arrival in zip(departures, arrivals, strict=False)]
-    micros = micros[len(micros) // 10 :]
+    return send_result(load, [arrival - departure for departure, arrival in zip(departures, arrivals, strict=False)])
+
+
+def send_result(load: Load, times: Sequence[float]) -> dict[str, Any]:
+    """The result of a program that took the time, in seconds, of one message after the other."""
+    micros = [seconds * 1e6 for seconds in times[len(times) // 10 :]]
     return {
         "p50_us": percentile(micros, 50),
         "p99_us": percentile(micros, 99),
