@@ -55,7 +55,7 @@ async def end_of(process: "asyncio.subprocess.Process", stdin: bytes | None = No
     async with asyncio.timeout(PATIENCE):
         out, err = await process.communicate(stdin)
     assert process.returncode is not None
-    return Done(process.returncode, out.decode(), err.decode())
+    return Done(process.returncode, (out or b"").decode(), (err or b"").decode())
 
 
 @asynccontextmanager

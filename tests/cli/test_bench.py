@@ -1,0 +1,108 @@
+"""`fast-channels bench`, as a process: it measures, draws, and removes what it made, however it ends."""
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from redis import Redis
+
+from fast_channels.cli.plot import Bar, svg
+from fast_channels.layers.redis import RedisChannelLayer
+from fast_channels.testing.server import ServerProcess
+from tests.cli.commands import call, end_of, process_of
+from tests.support.waiting import until
+
+
+@pytest.fixture
+def server() -> Iterator[ServerProcess]:
+    """A server with nothing on it."""
+    with ServerProcess() as server:
+        yield server
+
+
+def left_on(server: ServerProcess) -> list[str]:
+    """The keys that stay for longer than a minute."""
+    with Redis(port=server.port, decode_responses=True) as admin:
+        return [key for key in admin.scan_iter() if not 0 <= admin.pttl(key) <= 60_000]
+
+
+WORKS = ["one at a time", "one channel", "group of 100"]
+
+
+async def test_every_layer_on_a_server_is_measured(tmp_path: Path, server: ServerProcess) -> None:
+    done = await call(tmp_path, "bench", "--seconds", "0.05", "--plot", "rates.svg", REDIS_URL=server.url)
+    assert (done.code, done.err) == (0, "")
+    head, *rows = [re.split(r" {2,}", line) for line in done.out.splitlines()]
+    assert head == ["layer", "work", "a second", "p50", "p99"]
+    assert [row[:2] for row in rows] == [
+        *(["in-memory", work] for work in WORKS),
+        *(["pub/sub", work] for work in WORKS),
+        *(["queue", work] for work in ("one at a time", "one channel", "shared channel", "group of 100")),
+    ]
+    assert all(float(row[2].replace(",", "")) > 0 for row in rows)
+    picture = ET.fromstring((tmp_path / "rates.svg").read_text())
+    assert len(picture.findall("{http://www.w3.org/2000/svg}rect")) == len(rows)
+    assert left_on(server) == []
+
+
+async def test_the_layers_of_the_application_keep_what_they_have(tmp_path: Path, server: ServerProcess) -> None:
+    (tmp_path / "layers.py").write_text(
+        "from fast_channels.layers import register_channel_layer\n"
+        "from fast_channels.layers.redis import RedisChannelLayer\n"
+        f"register_channel_layer('jobs', RedisChannelLayer([{server.url!r}], 'shop', capacity=3))\n"
+    )
+    async with RedisChannelLayer([server.url], "shop") as layer:
+        channel = await layer.new_channel()
+        await layer.group_add("room", channel)
+        await layer.send("jobs", {"n": 1})
+        before = await layer.inspect()
+        done = await call(tmp_path, "bench", "--seconds", "0.05", "--json", "--layers", "layers")
+        after = await layer.inspect()
+        assert before["channels"].keys() == after["channels"].keys()
+        assert (before["groups"], list(before["inboxes"])) == (after["groups"], list(after["inboxes"]))
+        assert await layer.receive("jobs") == {"n": 1}
+    results: list[dict[str, Any]] = json.loads(done.out)
+    assert {each["layer"] for each in results} == {"jobs"}
+    assert 0 < results[0]["p50"] <= results[0]["p99"]
+    assert results[1]["p50"] is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_it_cleans_up_when_it_is_interrupted(
+    tmp_path: Path, server: ServerProcess, number: signal.Signals
+) -> None:
+    process = await process_of(tmp_path, "bench", "--seconds", "600", "--redis-url", server.url)
+    with Redis(port=server.port) as admin:
+        await until(lambda: admin.info("clients")["connected_clients"] > 1 or process.returncode is not None)
+        process.send_signal(number)
+        done = await end_of(process)
+    assert (done.code, done.out, done.error) == (130, "", "interrupted")
+    assert left_on(server) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["--plot", "x.png"], 2, "--plot draws SVG: name a file that ends with .svg, not x.png"),
+        (["--plot", "nowhere/x.svg"], 2, "there is no folder "),
+        (["--seconds", "0"], 2, "Invalid value for '--seconds'"),
+        ([], 2, "no layer is registered"),
+        (["--redis-url", "redis://:canary@localhost:1", "--seconds", "0.05"], 1, "redis://localhost:1/0 cannot be"),
+    ],
+)
+async def test_what_cannot_be_measured(tmp_path: Path, arguments: list[str], code: int, text: str) -> None:
+    done = await call(tmp_path, "bench", *arguments)
+    assert (done.code, done.out) == (code, "")
+    assert done.error.startswith(text)
+    assert "canary" not in done.err
+
+
+def test_a_picture_of_hostile_names() -> None:
+    picture = ET.fromstring(svg("<title>", "&", [Bar("<a>", 1.0, "1"), Bar("b", 0.0, "0")]))
+    assert "<a>" in [text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert ET.fromstring(svg("", "", [])) is not None
