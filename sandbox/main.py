@@ -50,6 +50,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             yield
         finally:
             reporting.cancel()
+            await asyncio.wait([reporting])
 
 
 app = FastAPI(

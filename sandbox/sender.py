@@ -37,6 +37,7 @@ async def send_for_ever(every: float) -> None:
             await asyncio.sleep(every)
     finally:
         reporting.cancel()
+        await asyncio.wait([reporting])
         await close_channel_layers()
 
 

@@ -29,6 +29,7 @@ async def work() -> None:
             await run_worker(router, layer="queue", concurrency=2, grace=0.5, handle_signals=True)
         finally:
             reporting.cancel()
+            await asyncio.wait([reporting])
 
 
 if __name__ == "__main__":

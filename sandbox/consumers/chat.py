@@ -4,7 +4,6 @@ from typing import Any
 
 from fast_channels.exceptions import InvalidNameError
 from sandbox.consumers.card import CardConsumer
-from sandbox.identity import identity
 from sandbox.presence import presence
 from sandbox.rooms import ROOM_RULE, ChatText, Entry, chat_message, room_group
 
@@ -35,7 +34,7 @@ class ChatConsumer(CardConsumer):
             return
         await self.channel_layer.group_add(self.group, self.channel_name)
         self.room = room
-        await self.send_json({"type": "hello", "room": room, "id": self.channel_name, **identity()})
+        await self.say_hello(room=room, id=self.channel_name)
 
     async def disconnect(self, code: int) -> None:
         """The others in the room see that somebody is gone."""
@@ -44,6 +43,8 @@ class ChatConsumer(CardConsumer):
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         """A name to come in with, or a text for everybody in the room."""
+        if not self.room:  # it was refused, and the page has not noticed yet
+            return
         if isinstance(content, dict) and content.get("type") == "enter":
             await presence.enter(self.room, self.channel_name, Entry.model_validate(content).name)
             return

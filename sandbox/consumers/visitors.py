@@ -18,7 +18,7 @@ class VisitorConsumer(CardConsumer):
 
     async def connect(self) -> None:
         """One more."""
-        await self.accept()
+        await super().connect()
         self.visitors.add(self.channel_name)
         await self.tell_all()
 
