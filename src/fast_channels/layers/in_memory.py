@@ -261,13 +261,15 @@ class InMemoryChannelLayer(BaseChannelLayer):
     # Entries
 
     def _entry(self, message: dict[str, Any], expiry: float | None) -> Entry:
-        if expiry is not None:
+        if expiry is None:
+            expiry = self.expiry
+        else:
             check_expiry(expiry)
         require_dict(message)
         payload = self._serializer.serialize(message)
         if len(payload) > self.max_message_size:
             raise MessageTooLarge(size=len(payload), limit=self.max_message_size)
-        return time.monotonic() + (self.expiry if expiry is None else expiry), payload
+        return time.monotonic() + expiry, payload
 
     def _decode(self, entry: Entry) -> Any:
         expires, payload = entry
