@@ -54,6 +54,10 @@ CHECKED: dict[str, dict[str, str]] = {
     "docs/howto/scale.md": {
         "uvicorn portal.main:app*": f"{DEPLOYING}::test_the_workers_of_one_server_are_several_processes"
     },
+    "docs/howto/shutdown.md": {
+        "reconnect.js": "tests/docs/test_in_browser.py::test_a_page_comes_back_where_that_helps",
+        "probes.yaml": "tests/docs/test_shutdown.py::test_the_probe_asks_what_the_page_answers",
+    },
     "docs/howto/write-a-layer.md": {
         "measured.py": "tests/docs/test_write_a_layer.py::test_the_layers_of_the_page_pass_the_suite",
         "test_measured.py": "tests/docs/test_write_a_layer.py::test_the_layers_of_the_page_pass_the_suite",

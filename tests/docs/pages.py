@@ -12,7 +12,7 @@ __all__ = ["PAGES", "ROOT", "Block", "Page"]
 ROOT = Path(__file__).parents[2]
 
 FENCE = re.compile(r"^```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
-FILE_NAME = re.compile(r"(?:# (?P<name>\S+\.\w+)|<!-- (?P<html>\S+\.\w+) -->)\n")
+FILE_NAME = re.compile(r"(?:#|//|<!--) (?P<name>\S+\.\w+)(?: -->)?\n")
 
 INCLUDED = re.compile(r'^--8<-- "(?P<path>examples/[^"]+)"$', re.MULTILINE)
 
@@ -35,7 +35,7 @@ class Block:
     def file_name(self) -> str | None:
         """The file that the block is, if it begins with its name: `# chat/main.py`."""
         found = FILE_NAME.match(self.code)
-        return found["name"] or found["html"] if found else None
+        return found["name"] if found else None
 
     async def run(self, namespace: dict[str, Any]) -> None:
         """Run the block, which may await, in `namespace`. A traceback names the page and its line."""

@@ -87,3 +87,50 @@ async def test_ann_and_bob_meet_in_a_room(browser: Browser, tmp_path: Path) -> N
             await bob.screenshot(path=PICTURE)
         server.terminate()
         await sees(bob, "(closed: 10")
+
+
+CLOSER = """
+from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
+
+from fast_channels.consumer import AsyncWebsocketConsumer
+from fast_channels.routing import add_consumer
+
+app = FastAPI()
+codes = [1012, 1013, 1008, 4000]
+
+
+class Closing(AsyncWebsocketConsumer):
+    async def connect(self):
+        await self.accept()
+        await self.close(codes.pop(0))
+
+
+add_consumer(app, "/ws", Closing)
+
+
+@app.get("/")
+async def page():
+    return HTMLResponse("<!doctype html><title>page</title>")
+
+
+@app.get("/left")
+async def left():
+    return codes
+"""
+
+
+async def test_a_page_comes_back_where_that_helps(browser: Browser, tmp_path: Path) -> None:
+    """It is told to come back twice, and then that it would not help."""
+    [(_, code)] = [file for file in Page("docs/howto/shutdown.md").files if file[0] == "reconnect.js"]
+    (tmp_path / "closer.py").write_text(CLOSER)
+    async with Running(tmp_path) as running:
+        await running.start("uvicorn closer:app --port 8000")
+        page = await browser.new_page()
+        await page.goto(running.address("http://localhost:8000"))
+        await page.evaluate(code.replace("wss:", "ws:") + "; connect()")
+        left = "fetch('/left').then((answer) => answer.json()).then((codes) => codes.length < 2)"
+        while not await page.evaluate(left):
+            await page.wait_for_timeout(100)
+        await page.wait_for_timeout(1500)  # longer than it would take
+        assert await page.evaluate("fetch('/left').then((answer) => answer.json())") == [4000]
