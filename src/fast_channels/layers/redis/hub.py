@@ -220,6 +220,7 @@ class Hub:
 
     def forget(self, channel: str) -> None:
         """Forget a specific channel of this loop, its messages and its memberships."""
+        self.ways.forget(channel)
         inbox = self.inbox_of(channel)
         if inbox is not None:
             inbox.release(channel)

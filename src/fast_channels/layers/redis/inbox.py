@@ -198,6 +198,7 @@ class Inbox:
         """Forget a channel of this loop, and stop hearing what nobody here wants any more."""
         for group in self.local.release(channel):
             self._ignore(self._wiring.addresses.group(group))
+        self._outlets.pop(channel, None)
         if not names.is_specific(channel):
             self._ignore(self._wiring.addresses.shared(channel))
 

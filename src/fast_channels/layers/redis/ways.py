@@ -129,6 +129,10 @@ class Ways:
             self._wiring.counters.drop("expired", expired)
         return results
 
+    def forget(self, channel: str) -> None:
+        """Forget the way to a channel that is no more: names of channels do not come again."""
+        self._outlets.pop(channel, None)
+
     def clear(self) -> None:
         """Forget all ways: their connections are gone."""
         self._outboxes.clear()
