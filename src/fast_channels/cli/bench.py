@@ -54,8 +54,12 @@ def bench(
     One process sends and receives. With a URL, the queue, pub/sub and the in-memory layer are measured. What is sent
     goes to channels and groups of its own, which are removed; but it takes the server's time from the application.
 
-    Exit codes: 0, measured; 1, a message was lost, the server failed, or FILE cannot be written; 2, no such layer, or
-    FILE is no .svg; 130, interrupted, and removed nevertheless.
+    Exit codes:
+
+    - 0: measured
+    - 1: a message was lost, the server failed, or FILE cannot be written
+    - 2: no such layer, or FILE is no .svg
+    - 130: interrupted, and removed nevertheless
     """
     _check(plot)
     call_setup(layers)

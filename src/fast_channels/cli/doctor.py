@@ -36,7 +36,11 @@ def doctor(
     Looked at are the version of each server, its topology, eviction, persistence, memory and buffers, its latency and
     its clock, TLS, the user and its permissions, and whether messages pass. What is tried there has names of its own.
 
-    Exit codes: 0, nothing is wrong; 1, something is; 2, a server cannot be connected to, or there is no such layer.
+    Exit codes:
+
+    - 0: nothing is wrong
+    - 1: something is
+    - 2: a server cannot be connected to, or there is no such layer
     """
     call_setup(layers)
     hush()

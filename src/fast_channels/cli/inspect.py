@@ -27,7 +27,11 @@ def inspect(
     Of the queue: channels with the messages that wait, groups with their members, inboxes of processes. Of pub/sub: how
     many connections hear each channel, group and process. Keys are looked for step by step, so that the server goes on.
 
-    Exit codes: 0, seen; 1, the server cannot be reached or refuses; 2, no such layer.
+    Exit codes:
+
+    - 0: seen
+    - 1: the server cannot be reached or refuses
+    - 2: no such layer
     """
     chosen = shared_layer(layer, layers, redis_url, prefix, pubsub=pubsub)
     hush()

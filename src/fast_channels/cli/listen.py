@@ -46,8 +46,12 @@ def listen(
     receive on a channel. On the queue, each message of a channel goes to one receiver, so that listening there takes it
     from the workers: that needs --take. A message is taken when it is printed.
 
-    Exit codes: 0, --count messages came, or without --count at least one before --timeout; 1, they did not, or
-    listening failed; 2, no such layer, or no such name; 130, it was interrupted.
+    Exit codes:
+
+    - 0: --count messages came, or without --count at least one before --timeout
+    - 1: they did not, or listening failed
+    - 2: no such layer, or no such name
+    - 130: it was interrupted
     """
     _check(name, group=group)
     chosen = shared_layer(layer, layers, redis_url, prefix, pubsub=pubsub)

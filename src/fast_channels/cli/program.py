@@ -37,6 +37,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
 )
 app.command("worker")(worker.worker)
 app.command("send")(send.send)
@@ -54,7 +55,12 @@ def _program() -> None:
 
     The layers are those of the application (--layers MODULE:FUNCTION), or one on a server (REDIS_URL).
 
-    Exit codes: 0, done; 1, failed; 2, the command line asks for what cannot be; 130, interrupted.
+    Exit codes:
+
+    - 0: done
+    - 1: failed
+    - 2: the command line asks for what cannot be
+    - 130: interrupted
     """
 
 

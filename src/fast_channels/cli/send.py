@@ -43,8 +43,11 @@ def send(
 ) -> None:
     """Send a message to a channel.
 
-    Exit codes: 0, sent; 1, it was not, or nobody receives there and it is lost; 2, no such layer, no such name, or the
-    message is no JSON object.
+    Exit codes:
+
+    - 0: sent
+    - 1: it was not, or nobody receives there and it is lost
+    - 2: no such layer, no such name, or the message is no JSON object
     """
     _check(names.check_channel_name, channel)
     chosen = shared_layer(layer, layers, redis_url, prefix, pubsub=pubsub)
@@ -72,7 +75,11 @@ def group_send(
 ) -> None:
     """Send a message to every member of a group. A group may have none: nobody counts them.
 
-    Exit codes: 0, sent; 1, it was not; 2, no such layer, no such name, or the message is no JSON object.
+    Exit codes:
+
+    - 0: sent
+    - 1: it was not
+    - 2: no such layer, no such name, or the message is no JSON object
     """
     groups = group.split(",")
     for name in groups:
