@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import time
 import warnings
@@ -187,10 +188,10 @@ async def clients_of(server: RunningUvicorn, count: int = CLIENTS) -> AsyncItera
     await asyncio.gather(*(client.wait_closed() for client in clients))
 
 
-async def closed(client: ClientConnection) -> tuple[int | None, float]:
-    """The code, and when."""
+async def closed(client: ClientConnection) -> int | None:
+    """The code with which the server closed."""
     await client.wait_closed()
-    return client.close_code, time.monotonic()
+    return client.close_code
 
 
 def running(redis_url: str, prefix: str, workers: int = 1) -> RunningUvicorn:
@@ -214,16 +215,16 @@ async def test_clients_are_closed_at_a_pace_and_the_server_ends(redis_url: str, 
         begun = time.monotonic()
         server.terminate()
         ends = asyncio.gather(*map(closed, clients))
-        await until(lambda: any(client.close_code for client in clients))
+        await until(lambda: "disconnect 1012" in server.text)
         assert await told_to_come_back(server) == 1012
-        outcomes = await ends
-        assert Counter(code for code, _ in outcomes) == {1012: CLIENTS}
-        moments = sorted(moment - begun for _, moment in outcomes)
-        assert moments[CLIENTS // 2] - moments[0] > OVER / 4  # the halves take their time
-        assert moments[-1] - moments[CLIENTS // 2] > OVER / 4
+        assert Counter(await ends) == {1012: CLIENTS}
         ended = await server.ended() - begun
-        assert ended < OVER + TIMEOUT + 4 + 5  # what is promised, and the server's own end on a busy machine
-        assert server.text.count("disconnect 1012") == CLIENTS
+        assert ended < OVER + TIMEOUT + 4 + 10  # what is promised, and the server's own end on a busy machine
+        moments = sorted(map(float, re.findall(r"disconnect 1012 at ([\d.]+)", server.text)))[: CLIENTS - hangs]
+        assert len(moments) == CLIENTS - hangs
+        assert server.text.count("disconnect ") == CLIENTS
+        for earlier, later in ((0, 0.5), (0.5, 1)):  # each half takes its time; a busy machine may come late
+            assert moments[int(later * len(moments)) - 1] - moments[int(earlier * len(moments))] > OVER / 5
         assert "the layers are closed" in server.text
         assert ("1 consumers did not end in 1 s, they are cancelled: Room" in server.text) == hangs
         assert "Traceback" not in server.text
@@ -234,7 +235,7 @@ async def test_a_hook_may_drain_before_the_server_is_told_anything(redis_url: st
     async with running(redis_url, f"test-{uuid4().hex[:12]}") as server, clients_of(server, 5) as clients:
         async with AsyncClient(base_url=server.http, trust_env=False, timeout=PATIENCE) as http:
             assert (await http.post("/drain")).json() == {"closed": 5, "cut": 0, "left": 0}
-        assert {(await closed(client))[0] for client in clients} == {1012}
+        assert {await closed(client) for client in clients} == {1012}
         assert await told_to_come_back(server) == 1012
         server.terminate()
         await server.ended()
@@ -245,7 +246,7 @@ async def test_several_workers_drain_each_for_itself(redis_url: str) -> None:
     async with running(redis_url, f"test-{uuid4().hex[:12]}", workers=2) as server:
         async with clients_of(server, 20) as clients:
             server.terminate()
-            assert {(await closed(client))[0] for client in clients} == {1012}
+            assert {await closed(client) for client in clients} == {1012}
         await server.ended()
         assert server.text.count("the layers are closed") == 2
 

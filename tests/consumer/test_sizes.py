@@ -1,8 +1,10 @@
 """How large a message may be, in both directions."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from httpx import AsyncClient
 from websockets.asyncio.client import connect
 
 from fast_channels.consumer import AsyncHttpConsumer, AsyncJsonWebsocketConsumer, AsyncWebsocketConsumer
@@ -206,3 +208,20 @@ async def test_a_length_that_is_no_number_is_the_servers_matter() -> None:
     client = request(b"x", headers=[(b"content-length", b"many")])
     await client.ended()
     assert client.sent[0]["status"] == 200
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_real_client_is_told_that_its_body_is_too_large(
+    announced: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"x"
+
+    async with serving(Upload.as_asgi()) as address, AsyncClient(trust_env=False, timeout=30) as client:
+        url = address.replace("ws://", "http://")
+        assert (await client.post(url, content=b"fits")).text == "fits"
+        answer = await client.post(url, content=b"x" * 100 if announced else parts())
+        assert (answer.status_code, answer.text) == (413, "the body is larger than 10 bytes\n")
+        assert (await client.post(url, content=b"again")).text == "again"
+    assert not errors(caplog)

@@ -5,6 +5,7 @@ What it does is in the environment: `OVER` and `TIMEOUT` of its lifespan, `REDIS
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -37,7 +38,7 @@ class Room(AsyncWebsocketConsumer):
         await self.send(text_data)
 
     async def disconnect(self, code: int) -> None:
-        print("disconnect", code, flush=True)
+        print(f"disconnect {code} at {time.monotonic():.3f}", flush=True)
 
 
 app = FastAPI(lifespan=lifespan)

@@ -33,7 +33,8 @@ class HttpConnection(Connection):
     @classmethod
     async def refuse(cls, scope: ChannelScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> bool:
         """Answer with 503."""
-        await send_plainly(send, 503, b"this process is about to end, ask again\n", (b"retry-after", b"1"))
+        elsewhere = ((b"retry-after", b"1"), (b"connection", b"close"))
+        await send_plainly(send, 503, b"this process is about to end, ask again\n", *elsewhere)
         return True
 
     async def call_disconnect(self, code: int) -> None:
@@ -46,8 +47,8 @@ class HttpConnection(Connection):
 
 
 async def send_plainly(send: ASGISendCallable, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
-    """Answer a request that no consumer has seen, and ask for the end of the connection."""
-    told = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+    """Answer a request before its body has come: the server reads the rest and drops it, so the client gets that far."""
+    told = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": [*told, *headers]})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
