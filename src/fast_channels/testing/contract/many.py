@@ -129,7 +129,7 @@ class ManyContract(ContractTests):
     async def test_a_message_may_expire_earlier_than_others(self, make_layer: MakeLayer) -> None:
         skip_unless(self.expires, "nothing expires in this layer")
         layer = make_layer(expiry=30)
-        ways = await _ways_to_send(layer)
+        ways = await _ways_to_send(layer, plain=self.keeps_for_nobody)
         for _, send in ways:
             await send(1, EXPIRY)
             await send(2, None)
@@ -141,7 +141,7 @@ class ManyContract(ContractTests):
     async def test_a_message_may_expire_later_than_others(self, make_layer: MakeLayer) -> None:
         skip_unless(self.expires, "nothing expires in this layer")
         layer = make_layer(expiry=EXPIRY)
-        ways = await _ways_to_send(layer)
+        ways = await _ways_to_send(layer, plain=self.keeps_for_nobody)
         for _, send in ways:
             await send(1, None)
             await send(2, 30)
@@ -152,7 +152,7 @@ class ManyContract(ContractTests):
     @contract_test
     async def test_a_message_may_be_kept_for_as_long_as_one_likes(self, make_layer: MakeLayer) -> None:
         layer = make_layer()
-        for channel, send in await _ways_to_send(layer):
+        for channel, send in await _ways_to_send(layer, plain=self.keeps_for_nobody):
             for number, expiry in enumerate([1, 60.5, 1e9, 1e300, math.inf]):
                 await send(number, expiry)
             assert await next_messages(layer, channel, 5) == list(range(5))
@@ -160,7 +160,7 @@ class ManyContract(ContractTests):
     @contract_test
     async def test_an_expiry_that_is_no_time_is_refused(self, make_layer: MakeLayer) -> None:
         layer = make_layer()
-        for channel, send in await _ways_to_send(layer):
+        for channel, send in await _ways_to_send(layer, plain=self.keeps_for_nobody):
             for expiry in (0, -1, math.nan, -math.inf):
                 with pytest.raises(ValueError, match="expiry"):
                     await send(1, expiry)
@@ -174,17 +174,25 @@ Send = Callable[[int, Any], Awaitable[None]]
 """Sends the message of a number, with an expiry."""
 
 
-async def _ways_to_send(layer: BaseChannelLayer) -> list[tuple[str, Send]]:
-    """Each way in which a message is sent, with the channel in which it arrives."""
+async def _ways_to_send(layer: BaseChannelLayer, *, plain: bool) -> list[tuple[str, Send]]:
+    """Each way in which a message is sent, with the channel in which it arrives; also plain ones, or none of them."""
     direct, many, grouped, several = [await layer.new_channel() for _ in range(4)]
     await layer.group_add("room", grouped)
     await layer.group_add("hall", several)
-    return [
+    if plain:
+        await layer.group_add("yard", "mails")
+    ways: list[tuple[str, Send]] = [
         (direct, lambda number, expiry: layer.send(direct, message(number), expiry=expiry)),
         (many, lambda number, expiry: layer.send_many([(many, message(number))], expiry=expiry)),
         (grouped, lambda number, expiry: layer.group_send("room", message(number), expiry=expiry)),
-        (several, lambda number, expiry: layer.group_send(["hall", "yard"], message(number), expiry=expiry)),
+        (several, lambda number, expiry: layer.group_send(["hall", "nobody"], message(number), expiry=expiry)),
     ]
+    if plain:
+        ways += [
+            ("jobs", lambda number, expiry: layer.send("jobs", message(number), expiry=expiry)),
+            ("mails", lambda number, expiry: layer.group_send("yard", message(number), expiry=expiry)),
+        ]
+    return ways
 
 
 async def _grow_old() -> None:
