@@ -11,8 +11,8 @@ from websockets.exceptions import WebSocketException
 __all__ = ["Lost", "NotSeen", "Page"]
 
 
-PATIENCE = 15.0
-"""Seconds to wait for a message. A job goes on within 10 seconds of its worker's death."""
+PATIENCE = 30.0
+"""Seconds to wait for a message. A job goes on within 10 seconds of its worker's death, and the machine may be busy."""
 
 
 class NotSeen(Exception):

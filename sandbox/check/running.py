@@ -21,11 +21,9 @@ Raises:
 """
 
 
-async def check_steps(demo: Demo, steps: Sequence[Step], together: bool = False) -> int:
-    """Take `steps`, one after another or all together, print what they saw, and return how many failed."""
-    if together:
-        return sum(await asyncio.gather(*(fails(demo, step) for step in steps)))
-    return sum([await fails(demo, step) for step in steps])
+async def check_steps(demo: Demo, steps: Sequence[Step]) -> int:
+    """Take `steps`, all at the same time, print what each saw when it is done, and return how many failed."""
+    return sum(await asyncio.gather(*(fails(demo, step) for step in steps)))
 
 
 async def fails(demo: Demo, step: Step) -> bool:

@@ -4,6 +4,8 @@ import { element, setText } from "./dom.js";
 import { kill } from "./processes.js";
 
 const SILENT = 2500; // ms without a word of its worker
+const GIVEN_UP = 15_000; // ms without a word, when so many workers of a job have died:
+const MOST_DELIVERIES = 5;
 
 export class JobRow {
   constructor(complain) {
@@ -59,9 +61,15 @@ export class JobRow {
     if (!this.job) return;
     const silent = this.job.state === "running" && Date.now() - this.heard > SILENT;
     this.item.classList.toggle("silent", silent);
+    setText(this.state, { waiting: "waiting", running: this.progress(silent), done: "done" }[this.job.state]);
+  }
+
+  progress(silent) {
     const share = `${Math.round((100 * this.job.step) / this.job.steps)} %`;
-    const running = silent ? `${share} · no word for ${Math.floor((Date.now() - this.heard) / 1000)} s` : share;
-    setText(this.state, { waiting: "waiting", running, done: "done" }[this.job.state]);
+    const silence = Date.now() - this.heard;
+    if (!silent) return share;
+    if (silence > GIVEN_UP && this.job.workers.length >= MOST_DELIVERIES) return `${share} · given up, a dead letter`;
+    return `${share} · no word for ${Math.floor(silence / 1000)} s`;
   }
 
   async kill() {

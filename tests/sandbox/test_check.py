@@ -43,7 +43,7 @@ async def test_the_check_fails_when_nothing_goes_from_process_to_process(
             demo = Demo("two Redis servers", (first, second), (), place(sender))
             assert await check_steps(demo, [two_processes]) == 0
             monkeypatch.setattr(client, "PATIENCE", 1)
-            assert await check_steps(demo, [typed_at_one, posted, sent, notified, job_survives], together=True) == 5
+            assert await check_steps(demo, [typed_at_one, posted, sent, notified, job_survives]) == 5
     printed = capsys.readouterr().out
     assert "ok     The servers are two processes" in printed
     assert "FAILED What is typed at one server appears at the other." in printed

@@ -11,7 +11,12 @@ from playwright.async_api import Browser, expect
 from tests.sandbox.browser.visitor import SECONDS, visitors
 from tests.sandbox.running import RunningDemo, needs_proc
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180), needs_proc]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(180),
+    pytest.mark.xdist_group("sandbox cards"),  # one demo for all
+    needs_proc,
+]
 
 
 async def post(url: str, **body: str) -> None:

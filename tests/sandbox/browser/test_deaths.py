@@ -12,7 +12,12 @@ from playwright.async_api import Browser, Locator, expect
 from tests.sandbox.browser.visitor import Visitor, visitors
 from tests.sandbox.running import RunningDemo, needs_proc
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180), needs_proc]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(180),
+    pytest.mark.xdist_group("sandbox deaths"),  # one demo for all
+    needs_proc,
+]
 
 
 async def test_a_killed_server_comes_back_and_no_line_is_lost(demo: RunningDemo, browser: Browser) -> None:

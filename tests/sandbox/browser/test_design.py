@@ -8,7 +8,12 @@ from playwright.async_api import Browser, Page, expect
 from tests.sandbox.browser.visitor import DESK, PHONE, Visitor, visitors
 from tests.sandbox.running import RunningDemo, needs_proc
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180), needs_proc]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(180),
+    pytest.mark.xdist_group("sandbox design"),  # one demo for all
+    needs_proc,
+]
 
 MOST_STEPS = 60
 
