@@ -47,7 +47,7 @@ class HttpConnection(Connection):
 
 
 async def send_plainly(send: ASGISendCallable, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
-    """Answer a request before its body has come: the server reads the rest and drops it, so the client gets that far."""
+    """Answer a request before its body has come: the server reads the rest and drops it, the client gets its answer."""
     told = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": [*told, *headers]})
     await send({"type": "http.response.body", "body": body, "more_body": False})
