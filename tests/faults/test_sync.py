@@ -12,6 +12,7 @@ import pytest
 
 from fast_channels.exceptions import OutcomeUnknown
 from fast_channels.layers.redis import RedisChannelLayer
+from fast_channels.layers.redis.sync_queue import QueueSyncLayer
 from fast_channels.testing.server import NO_SERVER, ServerProcess, find_server_binary
 from tests.support.sentinels import Trio
 from tests.support.waiting import PATIENCE
@@ -63,6 +64,7 @@ def test_fifty_threads_send_a_hundred_thousand_messages(server: ServerProcess) -
         receiving.join(PATIENCE)
         assert not receiving.is_alive()
         assert seen == [list(range(each))] * THREADS
+        assert isinstance(sender.sync, QueueSyncLayer)
         assert len(sender.sync._senders.idle) <= THREADS
         assert sender.statistics().sent == MESSAGES + 1
         assert memory() - before < 40 * 1024 * 1024  # of which the numbers that were seen are the most

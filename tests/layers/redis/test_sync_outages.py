@@ -274,7 +274,8 @@ def test_without_a_replica_nothing_is_replicated(make: Make) -> None:
 
 def test_a_shard_that_is_away_keeps_nothing_from_the_others(make: Make, redis_url: str) -> None:
     layer = make(RedisChannelLayer, hosts=[redis_url, f"redis://127.0.0.1:{free_port()}"], send_timeout=0.5)
-    away, there = [], []
+    away: list[str] = []
+    there: list[str] = []
     for number in range(40):
         channel = f"jobs{number}"
         shard = layer._topology.place_of(layer._wiring.keys.shared(channel).ready)

@@ -195,24 +195,22 @@ class Courier:
 
     def _sorted(self, errands: Iterable[Errand], deadline: float) -> dict[Place, list[Errand]]:
         places: dict[Place, list[Errand]] = {}
+        learned = False
+        trouble: BaseException = ConnectionError("its slot is nowhere served")
         for errand in errands:
-            place = errand.asking if errand.asking is not None else self._place_of(errand, deadline)
-            if place is not None:
+            place = errand.asking if errand.asking is not None else self._servers.place_of(errand.address)
+            if place is None and not learned:
+                learned = True  # once for all of them
+                try:
+                    self._servers.learn(deadline)
+                except (OSError, FastChannelsError) as error:
+                    trouble = error
+                place = self._servers.place_of(errand.address)
+            if place is None:
+                errand.not_sent(trouble)
+            else:
                 places.setdefault(place, []).append(errand)
         return places
-
-    def _place_of(self, errand: Errand, deadline: float) -> Place | None:
-        place = self._servers.place_of(errand.address)
-        if place is None:
-            try:
-                self._servers.learn(deadline)
-            except (OSError, FastChannelsError) as error:
-                errand.not_sent(error)
-                return None
-            place = self._servers.place_of(errand.address)
-            if place is None:
-                errand.not_sent(ConnectionError("its slot is nowhere served"))
-        return place
 
     def _try(self, places: dict[Place, list[Errand]], deadline: float) -> None:
         written = []
@@ -230,29 +228,35 @@ class Courier:
         return max(now + LAST, min(deadline, now + self._patience.answer))
 
     def _connection(self, place: Place, errands: Iterable[Errand], deadline: float) -> BlockingConnection | None:
+        """A connection that may be used; if there is none, the errands know why."""
+        connection = self._connections.get(place)
+        if connection is not None and self._is_sound(place, connection, deadline):
+            return connection
         endpoint = self._servers.endpoint(place)
         try:
-            connection = self._connections.get(place)
-            if connection is None or not self._is_sound(place, connection, deadline):
-                connection = self._connections[place] = endpoint.connect(deadline)
+            connection = self._connections[place] = endpoint.connect(deadline)
         except (OSError, ServerRefused) as error:
-            self._servers.doubt()
-            trouble = error if str(error) else ConnectionError(f"{type(error).__name__} while connecting")
-            self._outages.begin(endpoint.label, trouble)
-            for errand in errands:
-                errand.asking = None
-                if isinstance(error, ServerRefused) and not error.answer.startswith(PASSING_AT_FIRST):
-                    errand.fail(endpoint.label, error)
-                else:
-                    errand.not_sent(trouble)
+            self._not_connected(endpoint.label, errands, error)
             return None
         self._outages.end(endpoint.label)
         return connection
+
+    def _not_connected(self, label: str, errands: Iterable[Errand], error: OSError | ServerRefused) -> None:
+        self._servers.doubt()
+        trouble = error if str(error) else ConnectionError(f"{type(error).__name__} while connecting")
+        self._outages.begin(label, trouble)
+        for errand in errands:
+            errand.asking = None
+            if isinstance(error, ServerRefused) and not error.answer.startswith(PASSING_AT_FIRST):
+                errand.fail(label, error)
+            else:
+                errand.not_sent(trouble)
 
     def _is_sound(self, place: Place, connection: BlockingConnection, deadline: float) -> bool:
         """Whether a connection is open, and leads to a master: that is asked every few seconds. If not, it ends."""
         if not connection.is_usable():  # it was closed while nobody used it: that is no outage
             connection.close()
+            self._connections.pop(place, None)
             return False
         if not self._is_check_due(connection):
             return True
@@ -293,6 +297,7 @@ class Courier:
         return True
 
     def _read(self, place: Place, connection: BlockingConnection, errands: Sequence[Errand], deadline: float) -> None:
+        demoted: ServerRefused | None = None
         for number, errand in enumerate(errands):
             try:
                 if errand.asking is not None:
@@ -303,9 +308,13 @@ class Courier:
                 return
             errand.asking = None
             if isinstance(reply, ReplyError):
-                self._refused(place, connection, errand, str(reply))
+                self._refused(place, errand, str(reply))
+                if str(reply).startswith("READONLY"):  # it follows another one now: a new connection leads there
+                    demoted = ServerRefused(self._servers.endpoint(place).label, str(reply))
             else:
                 errand.answered(reply)
+        if demoted is not None:
+            self._hang_up(place, connection, demoted)
 
     def _lost(
         self, place: Place, connection: BlockingConnection, errands: Iterable[Errand], error: BaseException
@@ -316,7 +325,7 @@ class Courier:
             errand.asking = None
             errand.lost(label, error)
 
-    def _refused(self, place: Place, connection: BlockingConnection, errand: Errand, answer: str) -> None:
+    def _refused(self, place: Place, errand: Errand, answer: str) -> None:
         if answer.startswith(("MOVED ", "ASK ")):
             elsewhere = self._servers.redirected(errand.address, place, answer)
             if elsewhere is not None:
@@ -325,8 +334,6 @@ class Courier:
         label = self._servers.endpoint(place).label
         if errand.refused(label, answer) and errand.pause:
             self._servers.doubt()
-            if answer.startswith("READONLY"):  # it follows another one now: a new connection leads there
-                self._hang_up(place, connection, ServerRefused(label, answer))
 
     def _hang_up(self, place: Place, connection: BlockingConnection, reason: BaseException) -> None:
         connection.close()
