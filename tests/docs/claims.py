@@ -36,6 +36,7 @@ CHECKED: dict[str, dict[str, str]] = {
         "consumer.py": "tests/docs/test_channel_layers.py::running_application",
         "worker.py": "tests/docs/test_channel_layers.py::test_a_worker_answers_the_one_connection_that_it_is_told_of",
     },
+    "docs/guide/sync.md": {"chat/*.py": "tests/docs/test_sync.py"},
     "docs/guide/testing.md": {
         "pyproject.toml": "tests/docs/test_testing.py::test_the_suite_of_the_guide_passes",
         "*.py": "tests/docs/test_testing.py::test_the_suite_of_the_guide_passes",
@@ -64,6 +65,7 @@ CHECKED: dict[str, dict[str, str]] = {
         "pytest*": "tests/docs/test_write_a_layer.py::test_the_layers_of_the_page_pass_the_suite",
         "test_mine.py": "tests/docs/test_write_a_layer.py::test_a_layer_that_is_only_begun_is_told_what_is_missing",
     },
+    "docs/sandbox.md": {"make demo*": "tests/sandbox/test_demo.py"},
     "docs/topics/cluster.md": {
         "node.conf": f"{TOPOLOGIES}::test_the_layers_of_the_page_on_a_cluster_work_on_its_nodes"
     },

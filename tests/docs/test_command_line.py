@@ -42,7 +42,7 @@ def examples(page: Page) -> list[tuple[list[list[str]], str]]:
 
 async def test_every_command_prints_what_the_page_shows(page: Page, server: ServerProcess, tmp_path: Path) -> None:
     shown = examples(page)
-    assert len(shown) == 7
+    assert len(shown) == 8
     for commands, output in shown:
         printed = ""
         for command in commands:

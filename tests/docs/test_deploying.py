@@ -119,8 +119,10 @@ async def next_of(client: ClientConnection) -> Any:
 @asynccontextmanager
 async def deployed(running: Running, ping: str = "20", **changes: str) -> AsyncIterator[Front]:
     """The processes of the page, and nginx before them."""
-    for line in commands(Page(PAGE), "uvicorn"):
-        await running.start(line.replace("--ws-ping-interval 20", f"--ws-ping-interval {ping}"))
+    lines = [
+        line.replace("--ws-ping-interval 20", f"--ws-ping-interval {ping}") for line in commands(Page(PAGE), "uvicorn")
+    ]
+    await asyncio.gather(*map(running.start, lines))
     front = Front(running.folder, running.ports, **changes)
     with front.serving():
         yield front
@@ -174,8 +176,7 @@ async def test_twin_without_the_headers_there_is_no_websocket(running: Running) 
 
 @needs_nginx
 async def test_a_process_that_stops_says_so_and_another_takes_its_visitors(running: Running) -> None:
-    first, second = commands(Page(PAGE), "uvicorn")
-    stopped, _ = await running.start(first), await running.start(second)
+    stopped, _ = await asyncio.gather(*map(running.start, commands(Page(PAGE), "uvicorn")))
     front = Front(running.folder, running.ports)
     with front.serving():
         served: dict[int, int | None] = {}

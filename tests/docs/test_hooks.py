@@ -55,3 +55,17 @@ def test_results_are_shown_with_their_picture(site: Path) -> None:
 def test_the_readme_of_the_benchmarks_has_the_place_that_is_looked_for() -> None:
     text = (ROOT / "benchmarks" / "README.md").read_text()
     assert text.index("<!-- results: begin -->") < text.index("<!-- results: end -->")
+
+
+def test_the_table_of_servers_is_that_of_the_readme(site: Path) -> None:
+    (site / "benchmarks" / "README.md").write_text(NOTHING_YET)
+    (site / "README.md").write_text("text\n\n| server | how |\n|---|---|\n| Valkey 9 | one server |\n\nmore\n")
+    (site / "docs" / "index.md").write_text("# Install\n\n<!-- supported servers -->\n\nend\n")
+    page = build(site)
+    assert "<td>Valkey 9</td>" in page
+    assert "supported servers" not in page
+
+
+def test_a_page_asks_for_the_table_of_servers() -> None:
+    assert "<!-- supported servers -->" in (ROOT / "docs" / "install.md").read_text()
+    assert "\n| server |" in (ROOT / "README.md").read_text()
