@@ -1,6 +1,7 @@
 """An event loop in a thread of its own, for callers that have none."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, InvalidStateError
@@ -10,6 +11,8 @@ from typing import Any, Final, Generic, TypeVar
 from fast_channels.exceptions import FastChannelsError
 
 __all__ = ["BackgroundLoop"]
+
+logger = logging.getLogger("fast_channels.layers")
 
 ENDING: Final = 2.0
 """Seconds that the loop has to let go of what it holds."""
@@ -104,9 +107,11 @@ class _Running:
 
     async def _main(self) -> None:
         await self._stopped.wait()
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(ENDING):
                 await self._ending()
+        except Exception:
+            logger.exception("layer.sync was not closed in order")
         if self.calls:
             await asyncio.wait(self.calls, timeout=LAST)
 

@@ -1,17 +1,24 @@
 """`layer.sync` of the Redis layers keeps its promises on every topology."""
 
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from redis import Redis
 
 from fast_channels.layers import BaseChannelLayer, RedisChannelLayer, RedisPubSubChannelLayer
+from fast_channels.testing.server import ServerProcess
+from tests.support.acl import make_user
 from tests.support.clusters import ClusterOfServers
 from tests.support.sentinels import Trio
 from tests.support.sync_contract import MakeLayer, SyncContract
 from tests.support.tls import Authority
+
+NOT_NEEDED = {"info", "config|get"}
+"""What a layer asks for and can do without."""
 
 KEYS = ["a key of more than sixteen characters"]
 
@@ -116,6 +123,36 @@ class TestPubSubOverTls(OfPubSub):
     @pytest.fixture
     def make_layer(self, tls_hosts: list[Any]) -> MakeLayer:
         return partial(make_pubsub, tls_hosts)
+
+
+class AsAUser(SyncContract):
+    """Who may do no more than the page about security says."""
+
+    user: str
+    make: Callable[..., BaseChannelLayer]
+
+    @pytest.fixture
+    def make_layer(self, own_server: ServerProcess) -> Iterator[MakeLayer]:
+        with Redis(port=own_server.port) as admin:
+
+            def make(**options: Any) -> BaseChannelLayer:
+                prefix = f"test-{uuid4().hex[:12]}"
+                name, password = make_user(admin, self.user, prefix)
+                host = {"host": own_server.host, "port": own_server.port, "username": name, "password": password}
+                return type(self).make([host], prefix=prefix, **options)
+
+            yield make
+            assert {entry["object"] for entry in admin.acl_log()} <= NOT_NEEDED
+
+
+class TestQueueAsAUser(AsAUser):
+    user = "shop-queue"
+    make = RedisChannelLayer
+
+
+class TestPubSubAsAUser(AsAUser, OfPubSub):
+    user = "shop-live"
+    make = RedisPubSubChannelLayer
 
 
 @pytest.fixture(scope="module")

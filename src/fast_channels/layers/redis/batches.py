@@ -57,7 +57,7 @@ def deliver(
         letters: in their order.
         on_expired: is told how many older messages were found expired.
     """
-    outcomes: list[str | Exception] = [ServerUnreachable("", 0.0)] * len(letters)
+    outcomes: list[str | Exception] = [""] * len(letters)  # each is known in the end
     lines = _lines(letters)
     away: dict[str, ServerUnreachable] = {}
     while lines:
