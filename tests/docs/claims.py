@@ -6,6 +6,7 @@ command by its first words, another block by its language and its first words. P
 
 __all__ = ["CHECKED", "NOT_RUN"]
 
+COMMAND_LINE = "tests/docs/test_command_line.py"
 DEPLOYING = "tests/docs/test_deploying.py"
 TOPOLOGIES = "tests/docs/test_topologies.py"
 TUTORIAL = "tests/docs/test_tutorial.py"
@@ -36,6 +37,13 @@ CHECKED: dict[str, dict[str, str]] = {
         "consumer.py": "tests/docs/test_channel_layers.py::running_application",
         "worker.py": "tests/docs/test_channel_layers.py::test_a_worker_answers_the_one_connection_that_it_is_told_of",
     },
+    "docs/guide/command-line.md": {
+        "shop/layers.py": f"{COMMAND_LINE}::test_every_command_prints_what_the_page_shows",
+        "fast-channels*": f"{COMMAND_LINE}::test_every_command_prints_what_the_page_shows",
+        "text: *": f"{COMMAND_LINE}::test_every_command_prints_what_the_page_shows",
+    },
+        "tests/docs/test_command_line.py::test_every_command_prints_what_the_page_shows",
+    ),
     "docs/guide/sync.md": {"chat/*.py": "tests/docs/test_sync.py"},
     "docs/guide/testing.md": {
         "pyproject.toml": "tests/docs/test_testing.py::test_the_suite_of_the_guide_passes",

@@ -40,6 +40,7 @@ def examples(page: Page) -> list[tuple[list[list[str]], str]]:
     ]
 
 
+@pytest.mark.timeout(300)  # a dozen processes, one after the other
 async def test_every_command_prints_what_the_page_shows(page: Page, server: ServerProcess, tmp_path: Path) -> None:
     shown = examples(page)
     assert len(shown) == 8
