@@ -126,3 +126,21 @@ def until_all_send_again(accepted: list[list[int]]) -> None:
     while not all(len(numbers) > count + 5 for numbers, count in zip(accepted, counts, strict=True)):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_master_that_is_cut_off_from_the_others_is_left() -> None:
+    """It calls itself a master, and takes what is lost when it meets the others again."""
+    with Trio(apart=True) as trio:
+        layer = RedisChannelLayer(prefix="cut", capacity=100_000, **trio.options)
+        with layer.sync as sync:
+            sync.send("jobs", {"n": 0})
+            asyncio.run(trio.replicated())
+            first = trio.master
+            trio.isolate(first)
+            asyncio.run(trio.failed_over(first))
+            deadline = time.monotonic() + PATIENCE
+            with trio.redis(trio.master) as admin:
+                while admin.llen("cut|{c:jobs}|ready") < 2:
+                    assert time.monotonic() < deadline
+                    sync.send("jobs", {"n": 1})
+                    time.sleep(0.05)
