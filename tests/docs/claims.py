@@ -42,8 +42,6 @@ CHECKED: dict[str, dict[str, str]] = {
         "fast-channels*": f"{COMMAND_LINE}::test_every_command_prints_what_the_page_shows",
         "text: *": f"{COMMAND_LINE}::test_every_command_prints_what_the_page_shows",
     },
-        "tests/docs/test_command_line.py::test_every_command_prints_what_the_page_shows",
-    ),
     "docs/guide/sync.md": {"chat/*.py": "tests/docs/test_sync.py"},
     "docs/guide/testing.md": {
         "pyproject.toml": "tests/docs/test_testing.py::test_the_suite_of_the_guide_passes",
