@@ -52,8 +52,14 @@ async def call(folder: Path, *arguments: str, stdin: bytes | None = None, **envi
 
 
 async def end_of(process: "asyncio.subprocess.Process", stdin: bytes | None = None) -> Done:
-    async with asyncio.timeout(PATIENCE):
-        out, err = await process.communicate(stdin)
+    """How it ends; killed if it does not."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            out, err = await process.communicate(stdin)
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
     assert process.returncode is not None
     return Done(process.returncode, (out or b"").decode(), (err or b"").decode())
 

@@ -31,6 +31,15 @@ def left_on(server: ServerProcess) -> list[str]:
         return [key for key in admin.scan_iter() if not 0 <= admin.pttl(key) <= 60_000]
 
 
+def write_layers(folder: Path, server: ServerProcess) -> None:
+    """A module that registers a queue."""
+    (folder / "layers.py").write_text(
+        "from fast_channels.layers import register_channel_layer\n"
+        "from fast_channels.layers.redis import RedisChannelLayer\n"
+        f"register_channel_layer('jobs', RedisChannelLayer([{server.url!r}], 'shop', capacity=3))\n"
+    )
+
+
 WORKS = ["one at a time", "one channel", "group of 100"]
 
 
@@ -51,11 +60,7 @@ async def test_every_layer_on_a_server_is_measured(tmp_path: Path, server: Serve
 
 
 async def test_the_layers_of_the_application_keep_what_they_have(tmp_path: Path, server: ServerProcess) -> None:
-    (tmp_path / "layers.py").write_text(
-        "from fast_channels.layers import register_channel_layer\n"
-        "from fast_channels.layers.redis import RedisChannelLayer\n"
-        f"register_channel_layer('jobs', RedisChannelLayer([{server.url!r}], 'shop', capacity=3))\n"
-    )
+    write_layers(tmp_path, server)
     async with RedisChannelLayer([server.url], "shop") as layer:
         channel = await layer.new_channel()
         await layer.group_add("room", channel)
@@ -73,14 +78,19 @@ async def test_the_layers_of_the_application_keep_what_they_have(tmp_path: Path,
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.timeout(120)
 async def test_it_cleans_up_when_it_is_interrupted(
     tmp_path: Path, server: ServerProcess, number: signal.Signals
 ) -> None:
-    process = await process_of(tmp_path, "bench", "--seconds", "600", "--redis-url", server.url)
-    with Redis(port=server.port) as admin:
-        await until(lambda: admin.info("clients")["connected_clients"] > 1 or process.returncode is not None)
+    write_layers(tmp_path, server)
+    process = await process_of(tmp_path, "bench", "--seconds", "30", "--layers", "layers")
+    try:
+        await until(lambda: left_on(server) or process.returncode is not None)
         process.send_signal(number)
         done = await end_of(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
     assert (done.code, done.out, done.error) == (130, "", "interrupted")
     assert left_on(server) == []
 

@@ -83,6 +83,7 @@ async def _one_at_a_time(layer: BaseChannelLayer, seconds: float) -> Measured:
                 await layer.send(channel, _message())
                 await layer.receive(channel)
             taken.append(time.perf_counter() - began)
+            await asyncio.sleep(0)  # in memory nothing waits, and signals would not be heard
     taken.sort()
     p50, p99 = (taken[int(len(taken) * share)] for share in (0.5, 0.99))
     return Measured("", "", len(taken) / sum(taken), p50, p99)
