@@ -13,6 +13,10 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
+# What the tests have in common asserts too, and must do so under `python -O`.
+FOLDERS = ("cli", "consumer", "docs", "examples", "faults", "sandbox", "security", "support")
+pytest.register_assert_rewrite(*(f"tests.{folder}" for folder in FOLDERS))
+
 pytest_plugins = ["tests.support.servers", "tests.support.sentinels", "tests.support.clusters"]
 
 # The machine may be busy: how long an example takes says nothing.
