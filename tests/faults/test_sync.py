@@ -14,6 +14,7 @@ from fast_channels.exceptions import OutcomeUnknown
 from fast_channels.layers.redis import RedisChannelLayer
 from fast_channels.layers.redis.sync_queue import QueueSyncLayer
 from fast_channels.testing.server import NO_SERVER, ServerProcess, find_server_binary
+from tests.support.clusters import QUICK, ClusterOfServers, slot_of
 from tests.support.sentinels import Trio
 from tests.support.waiting import PATIENCE
 
@@ -144,3 +145,15 @@ def test_a_master_that_is_cut_off_from_the_others_is_left() -> None:
                     assert time.monotonic() < deadline
                     sync.send("jobs", {"n": 1})
                     time.sleep(0.05)
+
+
+def test_a_node_of_a_cluster_dies_and_threads_go_on() -> None:
+    with ClusterOfServers(3, 1, node_timeout=QUICK) as cluster:
+        layer = RedisChannelLayer(cluster.urls, prefix="node", cluster=True, send_timeout=PATIENCE)
+        with layer.sync as sync:
+            sync.send("jobs", {"n": 0})
+            assert sync.receive("jobs", timeout=PATIENCE) == {"n": 0}
+            cluster.owner_of(slot_of("node|{c:jobs}|ready")).kill()
+            for number in range(1, 50):
+                sync.send("jobs", {"n": number})
+            assert [sync.receive("jobs", timeout=PATIENCE)["n"] for _ in range(49)] == list(range(1, 50))
