@@ -88,6 +88,23 @@ async def test_a_server_that_was_away_is_not_tried_again_and_others_are(monkeypa
     assert len(things.begun) == 2
 
 
+async def test_where_one_may_overtake_another_they_go_one_by_one_and_others_pass() -> None:
+    things = Things()
+    async with Pipeline() as pipeline:
+        await pipeline.start("a", 1, things.begin, way := object())
+        await pipeline.start("b", 1, things.begin, object())
+        await pipeline.start("c", 1, things.begin)
+        waiting = asyncio.create_task(pipeline.start("a", 1, things.begin, way))
+        await turns()
+        assert len(things.begun) == 3
+        things.begun[0].set_exception(OSError())
+        await waiting
+        assert len(things.begun) == 4
+        for thing in things.begun[1:]:
+            thing.set_result(1)
+        assert (await pipeline.finish())[1:] == [1, 1, 1]
+
+
 async def test_who_is_refused_at_once_is_told_in_turn() -> None:
     def refuse(error: Exception) -> "asyncio.Future[int]":
         raise error

@@ -25,7 +25,7 @@ from fast_channels.layers.redis.envelope import (
 )
 from fast_channels.layers.redis.joins import Joins
 from fast_channels.layers.redis.keys import Addresses
-from fast_channels.layers.redis.link import Commands, Patience
+from fast_channels.layers.redis.link import Commands, Link, Patience
 from fast_channels.layers.redis.pipelining import Pipeline
 from fast_channels.layers.redis.requests import Requests
 from fast_channels.layers.redis.servers import ServerEvents
@@ -79,7 +79,9 @@ async def publish_all(postings: Sequence[tuple[Outlet, bytes]]) -> list[int | Ex
     """Publish payloads in their order, and return how many processes heard each, or what `Outlet.publish` raises."""
     async with Pipeline() as pipeline:
         for outlet, payload in postings:
-            await pipeline.start(outlet.link.label, len(payload), partial(outlet.submit, payload))
+            link = outlet.link
+            way = None if isinstance(link, Link) else link  # a Cluster's node may send back some of what it got
+            await pipeline.start(link.label, len(payload), partial(outlet.submit, payload), way)
         outcomes = await pipeline.finish()
     return [
         failure_of(outlet.link.label, outcome) if isinstance(outcome, Exception) else outcome

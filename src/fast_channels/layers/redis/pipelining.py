@@ -24,18 +24,31 @@ class Pipeline:
     def __init__(self) -> None:
         self.outcomes: list[Any] = []
         """What each resolved with, or its error, in the order in which they were started."""
-        self._under_way: deque[tuple[str, int, asyncio.Future[Any] | Exception]] = deque()
+        self._under_way: deque[tuple[str, int, object, asyncio.Future[Any] | Exception]] = deque()
+        self._ways: set[object] = set()  # on which something is under way
         self._bytes = 0
         self._away: dict[str, ServerUnreachable] = {}
 
     def __repr__(self) -> str:
         return f"<Pipeline: {len(self.outcomes)} done, {len(self._under_way)} under way>"
 
-    async def start(self, server: str, size: int, begin: "Callable[[], asyncio.Future[Any]]") -> None:
-        """Begin as soon as there is room for `size` bytes more."""
+    async def start(
+        self, server: str, size: int, begin: "Callable[[], asyncio.Future[Any]]", way: object = None
+    ) -> None:
+        """Begin as soon as there is room for `size` bytes more.
+
+        Args:
+            server: where it goes; if that is away, it fails.
+            size: its bytes.
+            begin: begins it.
+            way: where one may overtake another: then it waits for whoever is on the same way. None: nowhere.
+        """
         while len(self._under_way) >= MOST or (self._under_way and self._bytes + size > MOST_BYTES):
             await self._settle()
-        self._under_way.append((server, size, self._begun(server, begin)))
+        while way is not None and way in self._ways:
+            await self._settle()
+        self._under_way.append((server, size, way, self._begun(server, begin)))
+        self._ways.add(way)
         self._bytes += size
 
     def _begun(self, server: str, begin: "Callable[[], asyncio.Future[Any]]") -> "asyncio.Future[Any] | Exception":
@@ -48,7 +61,7 @@ class Pipeline:
 
     async def _settle(self) -> None:
         """Wait for the one that was begun first."""
-        server, size, outcome = self._under_way[0]
+        server, size, way, outcome = self._under_way[0]
         result: Any = outcome
         if isinstance(outcome, asyncio.Future):
             try:
@@ -58,6 +71,7 @@ class Pipeline:
         if isinstance(result, ServerUnreachable):
             self._away.setdefault(server, result)
         self._under_way.popleft()
+        self._ways.discard(way)
         self._bytes -= size
         self.outcomes.append(result)
 
@@ -69,7 +83,7 @@ class Pipeline:
 
     def give_up(self) -> None:
         """Wait for nothing any more; what was not sent is not sent."""
-        for _, _, outcome in self._under_way:
+        for *_, outcome in self._under_way:
             if isinstance(outcome, asyncio.Future):
                 outcome.cancel()
         self._under_way.clear()
