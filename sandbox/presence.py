@@ -4,7 +4,6 @@ No process has to know of the others: what a process said is good until it says 
 nothing for `GOOD_FOR` seconds, as after its death.
 """
 
-from collections import defaultdict
 from typing import Any
 
 from fast_channels.layers import channel_layers
@@ -21,23 +20,25 @@ class Presence:
     """The people whom this process serves, by room and by channel."""
 
     def __init__(self) -> None:
-        self._rooms: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        self._rooms: dict[str, dict[str, str]] = {}
 
     async def enter(self, room: str, channel: str, name: str) -> None:
         """Somebody came in, or has another name now."""
-        self._rooms[room][channel] = name
+        self._rooms.setdefault(room, {})[channel] = name
         await self.announce(room)
 
     async def leave(self, room: str, channel: str) -> None:
         """Somebody is gone; idempotent."""
-        if self._rooms[room].pop(channel, None) is not None:
-            await self.announce(room)
-        if not self._rooms[room]:
+        members = self._rooms.get(room, {})
+        if members.pop(channel, None) is None:
+            return
+        if not members:
             del self._rooms[room]
+        await self.announce(room)
 
     async def announce(self, room: str) -> None:
         """Tell everybody in `room`, on all servers, whom this process serves there."""
-        members = [{"id": channel, "name": name} for channel, name in self._rooms[room].items()]
+        members = [{"id": channel, "name": name} for channel, name in self._rooms.get(room, {}).items()]
         roster: dict[str, Any] = {"type": "room.roster", **identity(), "members": members, "good_for": GOOD_FOR}
         await channel_layers["chat"].group_send(room_group(room), roster)
 

@@ -1,8 +1,9 @@
 """The card "Rooms": a chat as fast as possible, between all processes, over the layer "chat"."""
 
+from contextlib import suppress
 from typing import Any
 
-from fast_channels.exceptions import InvalidNameError
+from fast_channels.exceptions import FastChannelsError, InvalidNameError
 from sandbox.consumers.card import CardConsumer
 from sandbox.presence import presence
 from sandbox.rooms import ROOM_RULE, ChatText, Entry, chat_message, room_group
@@ -37,8 +38,8 @@ class ChatConsumer(CardConsumer):
         await self.say_hello(room=room, id=self.channel_name)
 
     async def disconnect(self, code: int) -> None:
-        """The others in the room see that somebody is gone."""
-        if self.room:
+        """The others in the room see that somebody is gone; with no Redis server, when it is back."""
+        with suppress(FastChannelsError):
             await presence.leave(self.room, self.channel_name)
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:

@@ -40,3 +40,21 @@ async def test_a_room_is_told_who_comes_is_renamed_and_goes(channel_layers: Chan
     assert told == [["Ada"], ["Ada", "Grace"], ["Admiral", "Grace"], ["Admiral"], ["Admiral"], []]
     assert not layer.channels
     assert "{}" in repr(presence)
+
+
+async def test_a_room_that_empties_while_all_are_told_is_forgotten(
+    channel_layers: ChannelLayerRegistry, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    presence = Presence()
+    await presence.enter("lobby", "a", "Ada")
+    await presence.enter("garden", "g", "Grace")
+    tell = presence.announce
+
+    async def tell_slowly(room: str) -> None:
+        if room == "lobby":
+            await presence.leave("garden", "g")
+        await tell(room)
+
+    monkeypatch.setattr(presence, "announce", tell_slowly)
+    await presence.announce_all()
+    assert "garden" not in repr(presence)
