@@ -151,7 +151,12 @@ def sentinel(
 
 
 def on_sentinel(
-    kind: Layer, sentinel: ServerProcess, of_sentinels: dict[str, Any], of_servers: dict[str, Any], host: str
+    kind: Layer,
+    sentinel: ServerProcess,
+    of_sentinels: dict[str, Any],
+    of_servers: dict[str, Any],
+    host: str,
+    **options: Any,
 ) -> RedisChannelLayer | RedisPubSubChannelLayer:
     return kind(
         sentinels=[(host, sentinel.port)],
@@ -159,7 +164,7 @@ def on_sentinel(
         sentinel_kwargs={"ssl": True, **of_sentinels},
         connection_kwargs={"ssl": True, **of_servers},
         prefix="on-sentinel",
-        send_timeout=0.5,
+        **options,
     )
 
 
@@ -193,7 +198,8 @@ async def test_a_sentinel_or_a_server_that_cannot_be_trusted_is_refused_with_the
     reason: str,
 ) -> None:
     files = {"own": {"ssl_ca_certs": authority.file}, "other": {"ssl_ca_certs": other_authority.file}, "": {}}
-    async with on_sentinel(kind, sentinel, files[of_sentinels], files[of_servers], host) as layer:
+    layer = on_sentinel(kind, sentinel, files[of_sentinels], files[of_servers], host, send_timeout=0.5)
+    async with layer:
         said = await refused(lambda: layer.send("jobs", {"type": "secret"}), reason)
         assert "is it running" not in said
 
