@@ -3,6 +3,7 @@
 import importlib.metadata
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,8 @@ from fast_channels.cli.program import run
         (["worker", "a:b", "--unheard-of"], "No such option: --unheard-of"),
         (["worker", "a:b", "--concurrency", "0"], "Invalid value for '--concurrency'"),
         (["worker", "a:b", "--grace", "x"], "Invalid value for '--grace'"),
+        (["send", "jobs"], "Missing argument 'MESSAGE': see fast-channels send --help"),
+        (["listen", "jobs", "--count", "0"], "Invalid value for '--count'"),
         (["dead-letters", "show", "jobs"], "Missing argument 'ID': see fast-channels dead-letters show --help"),
     ],
 )
@@ -30,7 +33,19 @@ def test_a_mistake_is_one_line_on_stderr(arguments: list[str], text: str, capsys
     assert "--help" in printed.err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["worker", "--help"], ["dead-letters", "drop", "--help"]])
+COMMANDS = ["send", "group-send", "listen", "inspect", "doctor", "bench"]
+HELP = [["--help"], ["worker", "--help"], ["dead-letters", "drop", "--help"], *([name, "--help"] for name in COMMANDS)]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_says_what_the_exit_codes_mean(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([name, "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert "Exit codes:" in printed
+    assert all(f"{code}: " in printed for code in (0, 1, 2))
+
+
+@pytest.mark.parametrize("arguments", HELP)
 def test_help_is_no_mistake(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(arguments) == 0
     assert "Usage: fast-channels" in capsys.readouterr().out
@@ -56,6 +71,19 @@ def test_it_is_the_module_too() -> None:
     )
     assert done.returncode == 2
     assert done.stderr == "fast-channels: No such command 'unheard-of': see fast-channels --help\n"
+
+
+MEMORY = "from fast_channels.layers import *\nregister_channel_layer('default', InMemoryChannelLayer())\n"
+
+
+@pytest.mark.parametrize(("redirection", "code"), [("| true", 1), (">&-", 0)], ids=["a pipe that is gone", "none"])
+def test_nobody_may_want_to_read_what_it_prints(tmp_path: Path, redirection: str, code: int) -> None:
+    (tmp_path / "layers.py").write_text(MEMORY)
+    script = f'(sleep 0.5; "$0" -m fast_channels doctor --layers layers; echo $? >&2) {redirection}'
+    done = subprocess.run(
+        ["sh", "-c", script, sys.executable], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("", f"{code}\n")
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])

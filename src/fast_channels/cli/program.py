@@ -69,6 +69,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     _print_anything()
     try:
         result = app(args=None if arguments is None else list(arguments), prog_name=NAME, standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what cannot be written is an error here, and not when Python ends
     except BadUsage as error:
         return _usage(error)
     except CommandError as error:
