@@ -207,7 +207,8 @@ def test_a_forked_child_starts_afresh() -> None:
                 print(layer.sync.receive("jobs"), flush=True)
                 layer.sync.close()
                 os._exit(7)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 7
         layer.sync.send(channel, {"n": 3})
         print(layer.sync.receive(channel))
     """)

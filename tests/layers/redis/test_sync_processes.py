@@ -50,7 +50,8 @@ PARENT_AND_CHILD_SEND = """
     assert (after.name == before.name) is bool(child)
     if not child:
         os._exit(7)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 7
     layer.sync.send("jobs", {"from": who, "n": 100})
     messages = [layer.sync.receive("jobs", timeout=30) for _ in range(200)]
     assert [message["n"] for message in messages if message["from"] == "parent"] == list(range(101))
@@ -97,7 +98,8 @@ def test_a_child_has_nothing_of_its_parent(redis_url: str, kind: str) -> None:
                 assert layer.sync.receive(own, timeout=30) == {"n": 1}
                 layer.sync.close()
                 os._exit(7)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 7
         print(layer.sync.receive(channel, timeout=30))
     """
     assert ends_well(run(program, redis_url, kind)) == "{'n': 2}\n"
@@ -121,7 +123,8 @@ def test_a_job_in_each_child_costs_its_parent_nothing(redis_url: str) -> None:
             if not child:
                 layer.sync.send("jobs", {"n": number})
                 os._exit(0)
-            assert os.waitpid(child, 0)[1] == 0
+            _, status = os.waitpid(child, 0)
+            assert status == 0
         over.set()
         sending.join()
         assert open_descriptors() <= descriptors + 1
@@ -154,7 +157,8 @@ def test_a_child_may_leave_as_any_program(redis_url: str) -> None:
         if not child:
             layer.sync.send("jobs", {"n": 1})
             sys.exit(0)
-        assert os.waitpid(child, 0)[1] == 0
+        _, status = os.waitpid(child, 0)
+        assert status == 0
         print([layer.sync.receive("jobs", timeout=30)["n"] for _ in range(2)])
     """
     assert ends_well(run(program, redis_url)) == "[0, 1]\n"
