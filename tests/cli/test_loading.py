@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fast_channels.cli.errors import CommandError, UsageError
-from fast_channels.cli.loading import call_setup, find_layer, load
+from fast_channels.cli.loading import call_setup, find_layer, find_layers, is_pubsub, load
 from fast_channels.layers import ChannelLayerRegistry, InMemoryChannelLayer
 
 Write = Callable[[str, str], None]
@@ -127,3 +127,29 @@ def test_an_alias_that_there_is_not_and_options_without_effect(
 def test_without_any_layer_it_says_how_to_name_one(folder: Path) -> None:
     with pytest.raises(UsageError, match=r"^no layer is registered: .* \(--layers MODULE:FUNCTION\), or .*\(--redis-"):
         find_layer("default", None, None)
+
+
+# Layers for one command
+
+
+@pytest.mark.parametrize(("alias", "found"), [(None, ["chat", "jobs"]), ("jobs", ["jobs"])])
+def test_every_layer_or_one(channel_layers: ChannelLayerRegistry, alias: str | None, found: list[str]) -> None:
+    for name in ("jobs", "chat"):
+        channel_layers.register(name, InMemoryChannelLayer())
+    assert list(find_layers(alias, None, None)) == found
+
+
+def test_a_server_is_for_when_nothing_is_registered(channel_layers: ChannelLayerRegistry) -> None:
+    assert list(find_layers(None, "redis://localhost:1", None)) == ["default"]
+    for options in ({"redis_url": "redis://localhost:1"}, {"redis_url": None, "pubsub": True}):
+        with pytest.raises(UsageError, match=r"^--redis-url, --prefix and --pubsub are for when nothing registers"):
+            find_layers(None, prefix=None, **options)
+
+
+@pytest.mark.parametrize("pubsub", [False, True])
+def test_on_a_server_the_queue_or_pubsub(channel_layers: ChannelLayerRegistry, pubsub: bool) -> None:
+    layer = find_layer("jobs", "redis://localhost:1", "shop", pubsub=pubsub)
+    assert channel_layers["jobs"] is layer
+    assert is_pubsub(layer) is pubsub
+    assert repr(layer).endswith("Layer 'shop' on redis://localhost:1/0>")
+    assert not is_pubsub(InMemoryChannelLayer())

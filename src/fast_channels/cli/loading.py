@@ -120,10 +120,9 @@ def find_layers(
     alias: str | None, redis_url: str | None, prefix: str | None, *, pubsub: bool = False
 ) -> dict[str, BaseChannelLayer]:
     """Every layer that is registered, or the one named `alias`. See `find_layer`."""
-    if alias is None and channel_layers.list_aliases() and redis_url is None and prefix is None and not pubsub:
-        return {name: channel_layers[name] for name in sorted(channel_layers.list_aliases())}
-    name = alias or "default"
-    return {name: find_layer(name, redis_url, prefix, pubsub=pubsub)}
+    known = sorted(channel_layers.list_aliases())
+    names = [alias] if alias is not None else known or ["default"]
+    return {name: find_layer(name, redis_url, prefix, pubsub=pubsub) for name in names}
 
 
 def shared_layer(

@@ -131,7 +131,7 @@ async def _group(layer: BaseChannelLayer, seconds: float) -> Measured:
 
 
 class _Pump:
-    """Sends while there is room, and counts what comes: what was sent and did not come has no room any more.
+    """Sends while few enough messages are under way, and counts what comes. One that is lost is under way for ever.
 
     Args:
         send: sends one message.
@@ -145,7 +145,7 @@ class _Pump:
         self._copies = copies
         self._sent = 0
         self._received = 0
-        self._all = asyncio.Event()
+        self._moved = asyncio.Event()
 
     async def run(self, seconds: float, senders: int, receivers: Sequence[Callable[[], Awaitable[Any]]]) -> Measured:
         """Deliveries a second.
@@ -160,8 +160,8 @@ class _Pump:
             async with asyncio.timeout(seconds + PATIENCE):
                 await _first_error([*sending], receiving)
                 while self._received < self._sent * self._copies:
-                    self._all.clear()
-                    await self._all.wait()
+                    self._moved.clear()
+                    await self._moved.wait()
             return Measured("", "", self._received / (time.perf_counter() - began))
         finally:
             for task in (*sending, *receiving):
@@ -180,7 +180,7 @@ class _Pump:
             self._received += 1
             if self._received % self._copies == 0:
                 self._room.release()
-                self._all.set()
+                self._moved.set()
 
 
 async def _first_error(work: Sequence["asyncio.Future[None]"], beside: Sequence["asyncio.Future[None]"]) -> None:
