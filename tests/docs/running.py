@@ -41,7 +41,8 @@ class Running:
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
-        self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTEST_ADDOPTS": "", **environment}
+        plain = {"PYTHONUNBUFFERED": "1", "PYTHONOPTIMIZE": "", "PYTEST_ADDOPTS": ""}  # as at a reader's
+        self.environment = {**os.environ, **plain, **environment}
         self.ports: dict[str, int] = {}
         self._stack = AsyncExitStack()
 
