@@ -16,7 +16,7 @@ from rich.table import Table
 
 from benchmarks.e2e.servers import WebServer, web_servers
 from benchmarks.soak.bar import Bar
-from benchmarks.soak.samples import LIMITS, MEGABYTE, limit_of, sample
+from benchmarks.soak.samples import LIMITS, MEGABYTE, REMEMBERED, limit_of, sample
 from benchmarks.soak.verdict import trend_of, without_warm_up
 from benchmarks.soak.visitors import Visits, visit_again_and_again
 from fast_channels.testing.server import ServerProcess
@@ -47,6 +47,10 @@ class Soaked:
         """How many there had been at that time."""
         return max((visits for at, visits in self.visits_at if at <= time), default=0)
 
+    def time_of(self, visits: int) -> float:
+        """When there had been so many; infinite if that never was."""
+        return min((at for at, done in self.visits_at if done >= visits), default=float("inf"))
+
     def in_short(self) -> str:
         """One line for the bar."""
         memory = self.samples["server memory"][-1][1] / MEGABYTE if self.samples["server memory"] else 0
@@ -72,7 +76,7 @@ def judged(soaked: Soaked, seconds: float, table: Table) -> bool:
     well = not soaked.visits.failed
     table.add_row(soaked.layer, "visits", f"{soaked.visits.done:,}", "", "", f"{len(soaked.visits.failed)} failed")
     for name, samples in soaked.samples.items():
-        counted = without_warm_up(samples, seconds)
+        counted = without_warm_up(samples, seconds, soaked.time_of(REMEMBERED))
         trend, limit = trend_of(counted), limit_of(name, soaked.visits_until(counted[0][0]))
         grows = trend.grows(limit)
         well = well and not grows

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from benchmarks.soak.verdict import Limit
 
-__all__ = ["LIMITS", "MEGABYTE", "limit_of", "sample"]
+__all__ = ["LIMITS", "MEGABYTE", "REMEMBERED", "limit_of", "sample"]
 
 MEGABYTE: Final = 1e6
 

@@ -62,6 +62,17 @@ def trend_of(samples: Sequence[tuple[float, float]]) -> Trend:
     return Trend(start, slope * duration, sqrt(off / (count - 2) / spread) * duration)
 
 
-def without_warm_up(samples: Sequence[tuple[float, float]], seconds: float) -> list[tuple[float, float]]:
-    """The samples of a soak of so many seconds that count, by the time since its beginning."""
-    return [sample for sample in samples if sample[0] >= min(WARM_UP * seconds, MOST_WARM_UP)]
+def without_warm_up(
+    samples: Sequence[tuple[float, float]], seconds: float, full_at: float = 0.0
+) -> list[tuple[float, float]]:
+    """The samples of a soak of so many seconds that count, by the time since its beginning.
+
+    Args:
+        samples: all of them.
+        seconds: how long the soak is.
+        full_at: when everything that is bounded was full; it counts unless that was in the second half.
+    """
+    begin = min(WARM_UP * seconds, MOST_WARM_UP)
+    if full_at <= seconds / 2:
+        begin = max(begin, full_at)
+    return [sample for sample in samples if sample[0] >= begin]

@@ -53,6 +53,11 @@ def test_a_long_soak_is_not_warm_for_longer_than_two_minutes() -> None:
     assert without_warm_up([(time, 0.0) for time in range(3600)], 3600)[0][0] == 120
 
 
+def test_what_is_bounded_may_fill_up_for_half_of_the_time() -> None:
+    assert without_warm_up(flat(), 100, full_at=40)[0][0] == 40
+    assert without_warm_up(flat(), 100, full_at=10)[0][0] == without_warm_up(flat(), 100, full_at=60)[0][0] == 25
+
+
 def test_two_samples_show_nothing() -> None:
     with pytest.raises(ValueError, match="2 samples show no trend"):
         trend_of([(0, 0), (1, 1)])
