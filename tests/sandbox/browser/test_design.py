@@ -43,6 +43,30 @@ TOO_SMALL_TO_TOUCH = """() => [...document.querySelectorAll("button, input:not([
 """WCAG 2.2, 2.5.8: at least 24 pixels."""
 
 
+@pytest.mark.parametrize("width", [320, 900, 1280])
+async def test_no_card_covers_another_however_long_what_is_in_it(
+    demo: RunningDemo, browser: Browser, width: int
+) -> None:
+    [ada] = await visitors(browser, demo.addresses[:1], "long")
+    await ada.page.set_viewport_size({"width": width, "height": 900})
+    await ada.page.locator("summary").click()
+    for _ in range(4):
+        await ada.types(ada.page.get_by_label("Say something"), "a" * 180)
+        await ada.types(ada.page.get_by_label("Tell everybody"), "b" * 180)
+    await expect(ada.page.locator("#system-log")).to_contain_text("heard: aaa")
+    await expect(ada.page.locator("#notices li")).to_have_count(4)
+    assert await ada.page.evaluate("document.documentElement.scrollWidth") == width
+    assert await ada.page.evaluate(COVERED) == []
+
+
+COVERED = """() => {
+  const boxes = [...document.querySelectorAll(".card")].map((card) => [card.id, card.getBoundingClientRect()]);
+  const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+  const pairs = boxes.flatMap((one) => boxes.filter(([id]) => one[0] < id).map((other) => [one, other]));
+  return pairs.filter(([[, one], [, other]]) => meet(one, other)).map(([[one], [other]]) => `${one} and ${other}`);
+}"""
+
+
 async def test_the_page_can_be_used_with_the_keyboard_alone(demo: RunningDemo, browser: Browser) -> None:
     [ada] = await visitors(browser, demo.addresses[:1], "keyboard")
     await tab_to(ada.page, "Skip to the message field")
