@@ -96,7 +96,7 @@ async def test_what_is_wrong_is_said_with_what_to_do(tmp_path: Path) -> None:
     ):
         [number] = [number for number, line in enumerate(lines) if line.startswith(begin)]
         assert lines[number + 1].startswith(advice)
-    assert lines[-1] == "3 wrong, 0 to note, 11 ok"
+    assert lines[-1].startswith("3 wrong, ")
     assert (code, list(levels(found, "wrong"))) == (1, ["pubsub buffer"])  # pub/sub keeps nothing
 
 
