@@ -5,6 +5,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from fast_channels.consumer.pump import READ_AHEAD
 from fast_channels.exceptions import ChannelFull
 from fast_channels.layers import BaseChannelLayer, ChannelLayerRegistry, InMemoryChannelLayer
 from fast_channels.layers.mailbox import OVERFLOW_POLICIES
@@ -20,6 +21,7 @@ def test_the_bounds_are_those_of_the_code() -> None:
     assert f"`capacity`, {BaseChannelLayer().capacity} by default" in text
     assert f"{INBOX_BOUND:,} messages" in text
     assert f"`send_timeout`, {Patience().send:g} seconds" in text
+    assert f"at most {READ_AHEAD} frames ahead" in text
     for policy in OVERFLOW_POLICIES:
         assert f"| `{policy}`" in text
 

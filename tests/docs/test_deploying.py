@@ -167,8 +167,9 @@ async def test_twin_a_quiet_connection_without_pings_is_cut(running: Running) ->
 
 
 @needs_nginx
-async def test_twin_without_the_headers_there_is_no_websocket(running: Running) -> None:
-    async with deployed(running, **{"proxy_set_header Upgrade $http_upgrade;": ""}) as front:
+@pytest.mark.parametrize("line", ["Upgrade $http_upgrade", "Connection $connection_upgrade"])
+async def test_twin_without_one_of_the_headers_there_is_no_websocket(running: Running, line: str) -> None:
+    async with deployed(running, **{f"proxy_set_header {line};": ""}) as front:
         with pytest.raises((InvalidStatus, InvalidMessage)):
             async with front.client():
                 pass

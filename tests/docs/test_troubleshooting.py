@@ -50,6 +50,18 @@ def test_what_a_heading_quotes_is_what_the_library_says(heading: str) -> None:
     assert any(part in heading for part in said if len(part.split()) > 1), f"nobody says {heading}"
 
 
+def rows_about_making_a_layer() -> list[str]:
+    """The texts in the table of what a layer's constructor refuses, but for the one that is Python's own."""
+    part = Page(NAME).text.partition("when a layer is made\n")[2].partition("\n### ")[0]
+    rows = re.findall(r"^\| `(.+?)` \|", part.replace("\\|", "/"), re.MULTILINE)
+    return [row.replace("/'", "|'") for row in rows if "keyword argument" not in row]
+
+
+@pytest.mark.parametrize("row", rows_about_making_a_layer())
+def test_what_a_constructor_refuses_is_refused_in_these_words(row: str) -> None:
+    assert any(row in text for text in texts_in_source())
+
+
 def test_the_page_knows_what_stands_for_what() -> None:
     """The twins: a line that is on no page is found missing, and one that nobody says is found out."""
     assert not any(as_pattern(f"the cow of {GAP} is blue").search(quoted) for quoted in quotes())
