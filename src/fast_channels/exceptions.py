@@ -27,8 +27,9 @@ The last three are signals, not errors: `except FastChannelsError` never swallow
 
 import ssl
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 __all__ = [
     "AcceptConnection",
@@ -108,7 +109,8 @@ class ChannelFull(FastChannelsError):
         super().__init__(message or f"channel {channel!r} is full: {capacity} messages wait for its receiver")
 
 
-class NotSent(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class NotSent:
     """A message of `send_many()` that was not sent, or of which it is not known."""
 
     index: int
@@ -128,7 +130,7 @@ class NotAllSent(FastChannelsError):
         self.failures = tuple(failures)
         self.sent = sent
         count = len(self.failures)
-        first = "; ".join(f"number {index} to {channel}: {error}" for index, channel, error in islice(failures, 3))
+        first = "; ".join(f"number {each.index} to {each.channel}: {each.error}" for each in islice(failures, 3))
         more = f"; and {count - 3} more" if count > 3 else ""
         super().__init__(f"{count} of {count + sent} messages were not sent: {first}{more}")
 
