@@ -138,6 +138,7 @@ class Courier:
         self._patience = patience
         self._outages = outages
         self._connections: dict[Place, BlockingConnection] = {}
+        self._unknown = ""  # of whom nobody said who it is
 
     def __repr__(self) -> str:
         return f"<Courier: {len(self._connections)} connections>"
@@ -201,16 +202,26 @@ class Courier:
             place = errand.asking if errand.asking is not None else self._servers.place_of(errand.address)
             if place is None and not learned:
                 learned = True  # once for all of them
-                try:
-                    self._servers.learn(deadline)
-                except (OSError, FastChannelsError) as error:
-                    trouble = error
+                trouble = self._learn(self._servers.label_of(errand.address), deadline) or trouble
                 place = self._servers.place_of(errand.address)
             if place is None:
                 errand.not_sent(trouble)
             else:
                 places.setdefault(place, []).append(errand)
         return places
+
+    def _learn(self, label: str, deadline: float) -> BaseException | None:
+        """Find out which server has what; if nobody says so, why."""
+        try:
+            self._servers.learn(deadline)
+        except (OSError, FastChannelsError) as error:
+            self._outages.begin(label, error)
+            self._unknown = label
+            return error
+        if self._unknown:
+            self._outages.end(self._unknown)
+            self._unknown = ""
+        return None
 
     def _try(self, places: dict[Place, list[Errand]], deadline: float) -> None:
         written = []
