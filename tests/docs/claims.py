@@ -68,6 +68,7 @@ CHECKED: dict[str, dict[str, str]] = {
     "docs/howto/write-a-layer.md": {
         "measured.py": "tests/docs/test_write_a_layer.py::test_the_layers_of_the_page_pass_the_suite",
         "test_measured.py": "tests/docs/test_write_a_layer.py::test_the_layers_of_the_page_pass_the_suite",
+        "*tiny.py": "tests/docs/test_write_a_layer.py::test_the_layers_of_the_page_pass_the_suite",
         "pytest*": "tests/docs/test_write_a_layer.py::test_the_layers_of_the_page_pass_the_suite",
         "test_mine.py": "tests/docs/test_write_a_layer.py::test_a_layer_that_is_only_begun_is_told_what_is_missing",
     },
