@@ -34,6 +34,7 @@ export class Members {
 
   show() {
     if (this.rosters.size === 0 || this.frozen) return;
+    this.list.dataset.settled = this.isSettled;
     const members = [...this.rosters.values()]
       .filter((roster) => roster.until > Date.now()) // a process that is silent is dead
       .flatMap((roster) => roster.members.map((member) => ({ ...member, process: roster.process })))
@@ -48,12 +49,15 @@ export class Members {
   // In the first moments, those who were here before are heard of one after another: nobody comes.
   tell(members) {
     const now = new Map(members.map((member) => [member.id, member.name]));
-    const settled = this.shown && Date.now() - this.since > 2000;
-    if (settled) {
+    if (this.shown && this.isSettled) {
       for (const [id, name] of now) if (!this.shown.has(id) && id !== this.me) this.said(`${name} came in.`);
       for (const [id, name] of this.shown) if (!now.has(id) && id !== this.me) this.said(`${name} left.`);
     }
     this.shown = now;
+  }
+
+  get isSettled() {
+    return Date.now() - this.since > 2000;
   }
 
   chip(member) {
