@@ -102,9 +102,7 @@ async def test_groups_that_know_an_inbox_in_different_lives_reach_it_once(
     assert len(members(admin, layer, "hall" if stale == "room" else "room")) == 1
 
 
-async def test_an_inbox_that_no_group_knows_in_its_present_life_is_counted(
-    make_queue: MakeQueue, admin: Redis
-) -> None:
+async def test_an_inbox_that_no_group_knows_in_its_present_life_is_counted(make_queue: MakeQueue, admin: Redis) -> None:
     layer = make_queue()
     channel = await layer.new_channel()
     for group in ("room", "hall"):
