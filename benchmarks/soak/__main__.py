@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.e2e.servers import WebServer, web_servers
-from benchmarks.soak.bar import Bar
+from benchmarks.soak.clock import Clock
 from benchmarks.soak.samples import LIMITS, MEGABYTE, REMEMBERED, limit_of, sample
 from benchmarks.soak.verdict import trend_of, without_warm_up
 from benchmarks.soak.visitors import Visits, visit_again_and_again
@@ -57,7 +57,7 @@ class Soaked:
         return f"{self.layer} {self.visits.done:,} visits, {memory:.0f} MB"
 
 
-async def soak(all_soaked: Sequence[Soaked], seconds: float, bar: Bar) -> None:
+async def soak(all_soaked: Sequence[Soaked], seconds: float, clock: Clock) -> None:
     """Visit all of them at full speed, and take a sample of each about once a second."""
     start = time.monotonic()
     async with asyncio.TaskGroup() as visiting:
@@ -67,7 +67,7 @@ async def soak(all_soaked: Sequence[Soaked], seconds: float, bar: Bar) -> None:
         while (now := time.monotonic() - start) < seconds:
             for soaked in all_soaked:
                 await soaked.look(now)
-            bar.at(now, "; ".join(soaked.in_short() for soaked in all_soaked))
+            clock.at(now, "; ".join(soaked.in_short() for soaked in all_soaked))
             await asyncio.sleep(min(1.0, seconds / 50))
 
 
@@ -101,8 +101,8 @@ async def run(layers: Sequence[str], seconds: float, leak: int, console: Console
             environ = {"BENCH_LAYER": layer, "BENCH_REDIS_URL": valkey.url, "BENCH_LEAK": str(leak)}
             [server] = stack.enter_context(web_servers(1, sys.executable, "visited", environ))
             all_soaked.append(Soaked(layer, server, await stack.enter_async_context(Redis.from_url(valkey.url))))
-        with Bar(console, seconds) as bar:
-            await soak(all_soaked, seconds, bar)
+        with Clock(console, seconds) as clock:
+            await soak(all_soaked, seconds, clock)
     table = Table("layer", "what", "after the warm-up", "growth since then", "may grow by", "verdict")
     verdicts = [judged(soaked, seconds, table) for soaked in all_soaked]
     console.print(table, soft_wrap=not console.is_terminal)
