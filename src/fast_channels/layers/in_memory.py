@@ -4,7 +4,6 @@ import logging
 import os
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from uuid import uuid4
 from fast_channels import names
 from fast_channels.exceptions import ChannelFull, ForeignChannelError, MessageTooLarge, NotSent
 from fast_channels.layers.base import BaseChannelLayer, LayerStatistics, raise_unless_all_sent, require_dict
+from fast_channels.layers.forking import start_afresh_in_children
 from fast_channels.layers.local import LocalChannels, check_overflow_policy
 from fast_channels.layers.made import channel_made, channel_released
 from fast_channels.layers.mailbox import SKIPPED, Counters, Mailbox
@@ -74,7 +74,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self._from_bytes = self._serializer.from_bytes
         self._counters = Counters()
         self._start_afresh()
-        _layers.add(self)
+        start_afresh_in_children(self)
 
     def _start_afresh(self) -> None:
         """Take a new identity: at the beginning, and in a forked child, whose lock a thread of the parent may hold."""
@@ -82,6 +82,9 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self._local = LocalChannels(self._decode, self.get_capacity, self._overflow, self._counters, _is_expired)
         self._patrol: deque[Mailbox] = deque()  # who was looked at longest ago comes first
         self._lock = threading.RLock()  # held while names change; again by a log handler that sends through the layer
+
+    def _after_fork(self) -> None:
+        self._start_afresh()
 
     def __repr__(self) -> str:
         return f"<InMemoryChannelLayer: {len(self._local.mailboxes)} channels, {len(self._local.groups)} groups>"
@@ -340,18 +343,6 @@ class InMemoryChannelLayer(BaseChannelLayer):
             mailbox.used = False
             mailbox.idle_since = now
         return now - mailbox.idle_since > self.group_expiry
-
-
-_layers: "weakref.WeakSet[InMemoryChannelLayer]" = weakref.WeakSet()
-
-
-def _start_afresh_in_child() -> None:
-    for layer in tuple(_layers):
-        layer._start_afresh()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_afresh_in_child)
 
 
 def _is_expired(entry: Entry) -> bool:

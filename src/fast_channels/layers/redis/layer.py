@@ -2,9 +2,7 @@
 
 import asyncio
 import logging
-import os
 import threading
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, Self, TypeVar
 from uuid import uuid4
@@ -12,6 +10,7 @@ from uuid import uuid4
 from fast_channels import names
 from fast_channels.exceptions import ForeignChannelError, MessageTooLarge
 from fast_channels.layers.base import BaseChannelLayer, LayerStatistics
+from fast_channels.layers.forking import leave_to_parent, start_afresh_in_children
 from fast_channels.layers.mailbox import SKIPPED, Counters, is_worth_a_line
 from fast_channels.layers.readiness import Readiness, all_checked
 from fast_channels.layers.redis.cluster import Cluster
@@ -97,7 +96,7 @@ class RedisLayer(BaseChannelLayer, Generic[Part]):
         self._read = self._decoder()
         self._counters = Counters()
         self._start_afresh()
-        _layers.add(self)
+        start_afresh_in_children(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.prefix!r} on {self._topology.label}>"
@@ -243,7 +242,7 @@ class RedisLayer(BaseChannelLayer, Generic[Part]):
         self._lock = threading.Lock()
 
     def _after_fork(self) -> None:
-        _of_parents.append(self._parts)
+        leave_to_parent(self._parts)
         self._start_afresh()
 
 
@@ -252,18 +251,3 @@ def _cluster(servers: Sequence[Server | SentinelMaster]) -> Cluster:
     if len(nodes) != len(servers):
         raise ValueError("a Cluster has no Sentinels: with cluster=True, hosts are some of its nodes")
     return Cluster(nodes)
-
-
-_layers: "weakref.WeakSet[RedisLayer[Any]]" = weakref.WeakSet()
-
-_of_parents: list[Any] = []
-"""What a forked child inherited: kept, so that no connection of the parent is closed here."""
-
-
-def _start_afresh_in_child() -> None:
-    for layer in tuple(_layers):
-        layer._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_afresh_in_child)
