@@ -17,7 +17,7 @@ import pytest
 from fast_channels.exceptions import ForeignChannelError
 from fast_channels.layers import BaseChannelLayer, InMemoryChannelLayer
 from fast_channels.layers.sync import DirectSyncLayer, SyncLayer
-from tests.support.sync_contract import MakeLayer, SyncContract
+from tests.support.sync_contract import MakeLayer, SyncContract, interrupted_receive
 from tests.support.waiting import PATIENCE
 
 
@@ -164,6 +164,14 @@ def test_ctrl_c_ends_a_wait_and_loses_nothing() -> None:
             layer.sync.receive(channel)
         layer.sync.send(channel, {"n": 1})
         assert layer.sync.receive(channel, timeout=PATIENCE) == {"n": 1}
+
+
+def test_what_nobody_got_because_of_ctrl_c_comes_before_what_came_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = InMemoryChannelLayer()
+    layer.sync.send_many(("jobs", {"n": number}) for number in range(3))
+    interrupted_receive(layer, "jobs", monkeypatch)
+    with layer.sync:
+        assert [layer.sync.receive("jobs", timeout=PATIENCE)["n"] for _ in range(3)] == [0, 1, 2]
 
 
 # Processes of their own

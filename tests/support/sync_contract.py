@@ -1,10 +1,14 @@
 """What `layer.sync` promises, for every layer and every topology."""
 
 import asyncio
+import os
+import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -18,10 +22,10 @@ from fast_channels.exceptions import (
     MessageTooLarge,
     NotAllSent,
 )
-from fast_channels.layers import BaseChannelLayer
+from fast_channels.layers import BaseChannelLayer, background
 from tests.support.waiting import PATIENCE
 
-__all__ = ["MakeLayer", "SyncContract"]
+__all__ = ["MakeLayer", "SyncContract", "ctrl_c", "in_thread", "interrupted_receive"]
 
 MakeLayer = Callable[..., BaseChannelLayer]
 
@@ -40,6 +44,53 @@ def in_thread(call: Callable[..., Any], *args: Any) -> "Future[Any]":
 
     threading.Thread(target=run, daemon=True).start()
     return outcome
+
+
+@contextmanager
+def ctrl_c() -> Iterator[Callable[[threading.Event], None]]:
+    """Gives a function for other threads, which interrupts the main thread once, and returns when an event is set.
+
+    It sends more than one signal: one that comes right before a thread begins to wait for a lock is noticed after that.
+    """
+    interruptions: list[int] = []
+
+    def interrupt_once(number: int, _: object) -> None:
+        interruptions.append(number)
+        if len(interruptions) == 1:
+            raise KeyboardInterrupt
+
+    def press(until: threading.Event) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not until.wait(0.02):
+            assert time.monotonic() < deadline
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, interrupt_once)
+    try:
+        yield press
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def interrupted_receive(layer: BaseChannelLayer, channel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Receive in the main thread; Ctrl-C comes when the message is there, and before it is handed over."""
+    is_given_up = threading.Event()
+    receive, give_up = layer.receive, background._Call.give_up
+
+    async def and_interrupt(channel: str) -> dict[str, Any]:
+        message = await receive(channel)
+        press(is_given_up)
+        return message
+
+    def tell(call: Any) -> None:
+        give_up(call)
+        is_given_up.set()
+
+    with monkeypatch.context() as patch, ctrl_c() as press:
+        patch.setattr(layer, "receive", and_interrupt)
+        patch.setattr(background._Call, "give_up", tell)
+        with pytest.raises(KeyboardInterrupt):
+            layer.sync.receive(channel, timeout=PATIENCE)
 
 
 class SyncContract:
@@ -104,6 +155,16 @@ class SyncContract:
                 continue
         sent.result(PATIENCE)
         assert received == list(range(200))
+
+    def test_what_nobody_got_because_of_ctrl_c_is_received_next(
+        self, layer: BaseChannelLayer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for channel in (layer.sync.new_channel(), "jobs"):
+            with pytest.raises(TimeoutError):
+                layer.sync.receive(channel, timeout=0.01)  # on pub/sub it is heard from now on
+            layer.sync.send(channel, {"n": 1})
+            interrupted_receive(layer, channel, monkeypatch)
+            assert layer.sync.receive(channel, timeout=PATIENCE) == {"n": 1}
 
     def test_a_loop_hears_what_a_thread_sends(self, layer: BaseChannelLayer) -> None:
         async def receive() -> Any:

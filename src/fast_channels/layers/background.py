@@ -57,16 +57,19 @@ class BackgroundLoop:
             FastChannelsError: the loop was stopped meanwhile.
         """
         call = _Call(make, unclaimed)
-        with self._lock:
-            running = self._running
-            if running is None:
-                running = self._running = _Running(self._ending)
-            running.loop.call_soon_threadsafe(call.begin, running)
         try:
+            self._begin(call)
             return call.outcome.result()
         except BaseException:
-            call.give_up(running.loop)
+            call.give_up()
             raise
+
+    def _begin(self, call: "_Call[Any]") -> None:
+        with self._lock:
+            if self._running is None:
+                self._running = _Running(self._ending)
+            call.running = self._running
+            self._running.loop.call_soon_threadsafe(call.begin, self._running)
 
     def stop(self, *, wait: bool = True, quiet: bool = False) -> None:
         """End the loop and its thread, if there is one.
@@ -90,11 +93,16 @@ class _Running:
         self.calls: set[asyncio.Task[None]] = set()
         self.is_quiet = False
         self._ending = ending
-        self._runner = asyncio.Runner()
+        # A runner that makes its loop by itself makes it that of the calling thread, too.
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self.loop = self._runner.get_loop()
         self._stopped = asyncio.Event()
         self.thread = threading.Thread(target=self._serve, name="fast-channels sync", daemon=True)
-        self.thread.start()
+        try:
+            self.thread.start()
+        except RuntimeError:  # there can be no more threads
+            self._runner.close()
+            raise
 
     def stop(self, *, quiet: bool) -> None:
         self.is_quiet = quiet
@@ -125,6 +133,8 @@ class _Call(Generic[Result]):
         unclaimed: Callable[[Result], Coroutine[Any, Any, None]] | None,
     ) -> None:
         self.outcome: Future[Result] = Future()
+        self.running: _Running | None = None
+        """Where it runs, or is about to."""
         self._make = make
         self._unclaimed = unclaimed
         self._task: asyncio.Task[None] | None = None
@@ -148,6 +158,7 @@ class _Call(Generic[Result]):
         try:
             self.outcome.set_result(result)
         except InvalidStateError:  # the caller was interrupted just now
+            self._task = None  # this is not to be cancelled
             await self._put_back(result)
 
     async def _put_back(self, result: Result) -> None:
@@ -164,10 +175,13 @@ class _Call(Generic[Result]):
 
     # In the thread
 
-    def give_up(self, loop: asyncio.AbstractEventLoop) -> None:
+    def give_up(self) -> None:
         """Nobody waits any more: the coroutine failed, or the caller was interrupted."""
+        is_under_way = self.outcome.cancel()
+        if self.running is None:
+            return
         with suppress(RuntimeError):  # the loop has ended
-            if self.outcome.cancel():
-                loop.call_soon_threadsafe(self._cancel)
+            if is_under_way:
+                self.running.loop.call_soon_threadsafe(self._cancel)
             elif self.outcome.exception() is None:
-                asyncio.run_coroutine_threadsafe(self._put_back(self.outcome.result()), loop)
+                asyncio.run_coroutine_threadsafe(self._put_back(self.outcome.result()), self.running.loop)

@@ -9,7 +9,6 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from fast_channels import names
 from fast_channels.exceptions import ChannelLayerClosed
 from fast_channels.layers.background import BackgroundLoop
 
@@ -130,7 +129,7 @@ class SyncLayer:
             ChannelReleased: the channel was released meanwhile; ChannelLayerClosed, which is one: the layer was closed.
         """
         call = partial(self._receive, channel, timeout)
-        return self._wait("receive", call, lambda message: self._put_back(channel, message))
+        return self._wait("receive", call, lambda message: self._layer._give_back(channel, message))
 
     async def _receive(self, channel: str, timeout: float | None) -> Any:
         limit = asyncio.timeout(timeout)
@@ -143,13 +142,6 @@ class SyncLayer:
             raise TimeoutError(f"no message on channel {channel!r} within {timeout:g} s") from None
         except asyncio.CancelledError:
             raise ChannelLayerClosed(channel) from None
-
-    async def _put_back(self, channel: str, message: Any) -> None:
-        """Whoever received `message` was interrupted before it was handed over."""
-        if names.is_specific(channel):
-            await self._layer._give_back(channel, message)
-        else:
-            await self._layer.send(channel, message)
 
     def release_channel(self, channel: str) -> None:
         """Give `channel` up: it leaves all its groups, its messages are dropped, who waits on it is told.

@@ -14,8 +14,9 @@ from fast_channels.testing.server import ServerProcess
 from tests.support.acl import make_user
 from tests.support.clusters import ClusterOfServers
 from tests.support.sentinels import Trio
-from tests.support.sync_contract import MakeLayer, SyncContract
+from tests.support.sync_contract import MakeLayer, SyncContract, interrupted_receive
 from tests.support.tls import Authority
+from tests.support.waiting import PATIENCE
 
 NOT_NEEDED = {"info", "config|get"}
 """What a layer asks for and can do without."""
@@ -161,3 +162,19 @@ def tls_hosts(tmp_path_factory: pytest.TempPathFactory) -> Any:
     authority = Authority(folder)
     with authority.server("localhost") as server:
         yield [{"host": "localhost", "port": server.port, "ssl": True, "ssl_ca_certs": authority.file}]
+
+
+def test_what_nobody_got_because_of_ctrl_c_is_not_published_again(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = RedisPubSubChannelLayer([redis_url], f"test-{uuid4().hex[:12]}")
+    other = RedisPubSubChannelLayer([redis_url], layer.prefix)
+    with layer.sync, other.sync:
+        for each in (layer, other):
+            with pytest.raises(TimeoutError):
+                each.sync.receive("news", timeout=0.01)  # heard from now on
+        layer.sync.send("news", {"n": 1})
+        interrupted_receive(layer, "news", monkeypatch)
+        layer.sync.send("news", {"n": 2})
+        for each in (layer, other):
+            assert [each.sync.receive("news", timeout=PATIENCE)["n"] for _ in range(2)] == [1, 2]

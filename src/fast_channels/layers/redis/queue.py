@@ -362,6 +362,9 @@ class RedisChannelLayer(RedisLayer[Hub]):
         await shared.acknowledge(held)
 
     async def _give_back(self, channel: str, message: dict[str, Any]) -> None:
+        if not names.is_specific(channel):
+            await self.send(channel, message)  # it was acknowledged: there is no place before the others for it
+            return
         inbox = self._here().inbox_of(channel)
         mailbox = inbox.local.mailboxes.get(channel) if inbox is not None else None
         if mailbox is None:
