@@ -115,7 +115,10 @@ def test_a_layer_that_waits_for_something_is_not_cut_short() -> None:
             await asyncio.sleep(0)
 
     with pytest.raises(RuntimeError, match="waits for something"):
-        Waiting().sync.release_channel("jobs")
+        DirectSyncLayer(Waiting()).release_channel("jobs")
+    with Waiting().sync as sync:
+        sync.release_channel("jobs")
+    assert type(sync) is SyncLayer
 
 
 def test_it_says_whose_it_is() -> None:

@@ -18,7 +18,7 @@ from fast_channels.layers.made import channel_made, channel_released
 from fast_channels.layers.mailbox import SKIPPED, Counters, Mailbox
 from fast_channels.layers.reader import ChannelReader
 from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, numbered_pairs
-from fast_channels.layers.sync import DirectSyncLayer, SyncLayer
+from fast_channels.layers.sync import DirectSyncLayer, SyncLayer, sync_layer
 from fast_channels.serializers import MsgPackSerializer
 from fast_channels.type_defs import ChannelCapacityDict, OverflowPolicy
 
@@ -97,6 +97,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self._put(channel, self._entry(message, expiry))
 
     async def send_many(self, messages: Iterable[tuple[str, dict[str, Any]]], *, expiry: float | None = None) -> None:
+        check_expiry(expiry)
         entries = []
         for _, channel, message in numbered_pairs(messages):
             names.check_channel_name(channel)
@@ -208,7 +209,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self._close_sync()
 
     def _make_sync(self) -> SyncLayer:
-        return DirectSyncLayer(self)
+        return sync_layer(self, InMemoryChannelLayer, DirectSyncLayer)
 
     # Looking
 

@@ -7,7 +7,7 @@ from asyncio import _get_running_loop
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
 from fast_channels.exceptions import ChannelLayerClosed
 from fast_channels.layers.background import BackgroundLoop
@@ -15,9 +15,12 @@ from fast_channels.layers.background import BackgroundLoop
 if TYPE_CHECKING:
     from fast_channels.layers.base import BaseChannelLayer
 
-__all__ = ["DirectSyncLayer", "SyncLayer"]
+__all__ = ["DirectSyncLayer", "SyncLayer", "sync_layer"]
 
 Result = TypeVar("Result")
+
+SENDING: Final = ("send", "send_many", "group_send")
+"""The coroutines of a layer that send."""
 
 
 class SyncLayer:
@@ -28,12 +31,16 @@ class SyncLayer:
 
     On the Redis layers, sending takes a connection that is kept, and neither a loop nor a thread. What needs somebody
     who lives on (channels, memberships, receiving) is done by one background thread, started when it is first needed:
-    its channels live until `close()` or the end of the process.
+    its channels live until `close()` or the end of the process. That thread also sends, for a class of somebody's own
+    that sends in another way than the layer that it is derived from.
 
     A forked child starts afresh: with connections and an identity of its own, and without its parent's channels.
 
     `close()` is called when the interpreter exits; a layer that is closed opens again when it is used.
     """
+
+    stands_for: ClassVar[tuple[str, ...]] = ()
+    """The coroutines of the layer in whose place this does something else than to run them in a loop."""
 
     def __init__(self, layer: "BaseChannelLayer") -> None:
         self._layer = layer
@@ -205,6 +212,8 @@ class SyncLayer:
 class DirectSyncLayer(SyncLayer):
     """For a layer that never waits for anything but messages: its coroutines run in the thread that calls."""
 
+    stands_for = (*SENDING, "new_channel", "release_channel", "group_add", "group_discard")
+
     def _wait(
         self,
         name: str,
@@ -222,6 +231,12 @@ class DirectSyncLayer(SyncLayer):
             return result
         coroutine.close()
         raise RuntimeError(f"{name}() of {self._layer!r} waits for something")
+
+
+def sync_layer(layer: "BaseChannelLayer", kind: "type[BaseChannelLayer]", special: type[SyncLayer]) -> SyncLayer:
+    """`special`, which knows how layers of `kind` do what they do; the general one, if `layer` does it otherwise."""
+    is_as_known = all(getattr(type(layer), name) is getattr(kind, name) for name in special.stands_for)
+    return special(layer) if is_as_known else SyncLayer(layer)
 
 
 def check_no_loop(name: str) -> None:

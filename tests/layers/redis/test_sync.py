@@ -178,3 +178,17 @@ def test_what_nobody_got_because_of_ctrl_c_is_not_published_again(
         layer.sync.send("news", {"n": 2})
         for each in (layer, other):
             assert [each.sync.receive("news", timeout=PATIENCE)["n"] for _ in range(2)] == [1, 2]
+
+
+@pytest.mark.parametrize("kind", [RedisChannelLayer, RedisPubSubChannelLayer])
+def test_a_layer_that_sends_in_a_way_of_its_own_sends_so_from_threads(redis_url: str, kind: Any) -> None:
+    class Stamped(kind):  # type: ignore[misc]
+        async def send(self, channel: str, message: Any, *, expiry: float | None = None) -> None:
+            await super().send(channel, message | {"stamp": 1}, expiry=expiry)
+
+    layer = Stamped([redis_url], f"test-{uuid4().hex[:12]}")
+    with layer.sync:
+        channel = layer.sync.new_channel()
+        layer.sync.send(channel, {"n": 1})
+        assert layer.sync.receive(channel, timeout=PATIENCE) == {"n": 1, "stamp": 1}
+    assert layer.statistics().sent == 1

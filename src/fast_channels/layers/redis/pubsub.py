@@ -24,6 +24,7 @@ from fast_channels.layers.redis.link import Patience
 from fast_channels.layers.redis.subscriptions import Gap
 from fast_channels.layers.redis.sync_pubsub import PubSubSyncLayer
 from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, numbered_pairs
+from fast_channels.layers.sync import SyncLayer, sync_layer
 from fast_channels.serializers import MsgPackSerializer
 from fast_channels.type_defs import ChannelCapacityDict, OverflowPolicy
 
@@ -244,8 +245,8 @@ class RedisPubSubChannelLayer(RedisLayer[Inbox]):
                 raise outcome
         self._counters.group_sent += 1
 
-    def _make_sync(self) -> PubSubSyncLayer:
-        return PubSubSyncLayer(self)
+    def _make_sync(self) -> SyncLayer:
+        return sync_layer(self, RedisPubSubChannelLayer, PubSubSyncLayer)
 
     # Life
 

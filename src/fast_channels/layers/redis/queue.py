@@ -35,6 +35,7 @@ from fast_channels.layers.redis.sync_queue import QueueSyncLayer
 from fast_channels.layers.redis.ways import Outlet
 from fast_channels.layers.redis.wiring import QueueWiring
 from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, numbered_pairs
+from fast_channels.layers.sync import SyncLayer, sync_layer
 from fast_channels.serializers import MsgPackSerializer
 from fast_channels.type_defs import ChannelCapacityDict
 
@@ -295,8 +296,8 @@ class RedisChannelLayer(RedisLayer[Hub]):
         outlets = [hub.group_outlet(group) for group in audience.groups]
         await self._group_sending.send(hub, outlets, AudienceLetters(keys, audience, *what), audience.excluded)
 
-    def _make_sync(self) -> QueueSyncLayer:
-        return QueueSyncLayer(self)
+    def _make_sync(self) -> SyncLayer:
+        return sync_layer(self, RedisChannelLayer, QueueSyncLayer)
 
     # Life
 

@@ -16,7 +16,7 @@ from fast_channels.layers.redis.cluster_servers import Topology
 from fast_channels.layers.redis.courier import Courier
 from fast_channels.layers.redis.link import Patience
 from fast_channels.layers.redis.outages import Outages
-from fast_channels.layers.sync import SyncLayer
+from fast_channels.layers.sync import SENDING, SyncLayer
 
 if TYPE_CHECKING:
     from fast_channels.layers.redis.layer import RedisLayer
@@ -95,6 +95,8 @@ class RedisSyncLayer(SyncLayer):
     Every call that sends borrows a sender: an identity with its connections. What a server sees twice of it, because
     an answer was lost, it stores once.
     """
+
+    stands_for = SENDING
 
     _layer: "RedisLayer[Any]"
     counters: Counters
