@@ -51,6 +51,11 @@ def test_any_collection_of_channels_may_be_excluded(exclude: Any) -> None:
     assert excluded_channels(exclude) == {"jobs", "s.x!1"}
 
 
+@pytest.mark.parametrize("exclude", [(), set(), None, ""])
+def test_nothing_excludes_nobody(exclude: Any) -> None:
+    assert excluded_channels(exclude) == frozenset()
+
+
 @pytest.mark.parametrize("exclude", [["ro om"], [None], [["jobs"]], b"jobs"])
 def test_what_is_no_channel_cannot_be_excluded(exclude: Any) -> None:
     with pytest.raises(InvalidNameError, match="Channel name"):

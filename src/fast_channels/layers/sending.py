@@ -39,6 +39,8 @@ def excluded_channels(exclude: Collection[str]) -> frozenset[str]:
     Raises:
         InvalidNameError: one of them is no channel's name, or there is no collection around a name.
     """
+    if not exclude:
+        return frozenset()
     if isinstance(exclude, str):
         raise InvalidNameError(f"exclude is a collection of channel names: [{exclude!r}], not {exclude!r}")
     channels = tuple(exclude)

@@ -65,11 +65,11 @@ class Senders:
     @contextmanager
     def borrowed(self) -> Iterator[Sender]:
         """A sender for this thread, until the block is left."""
+        closings = self._closings  # before there is a sender: none is overlooked
         try:
             sender = self._idle.pop()
         except IndexError:
             sender = self._another()
-        closings = self._closings
         try:
             yield sender
         finally:

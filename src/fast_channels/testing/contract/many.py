@@ -167,6 +167,8 @@ class ManyContract(ContractTests):
             for other in ("60", True, object(), [1]):
                 with pytest.raises(TypeError, match="expiry"):
                     await send(1, other)
+            with pytest.raises(ValueError, match="expiry"):
+                await layer.send_many([], expiry=0)
             assert await is_silent(layer, channel)
 
 
