@@ -77,6 +77,11 @@ def test_what_is_said_of_each_missing_server_is_known(reason: str) -> None:
     assert not must_not_skip(set(), {"servers"}, reason)
 
 
+def test_what_does_not_apply_to_a_layer_lacks_nothing() -> None:
+    assert not must_not_skip({"tls"}, {"tls"}, "this layer keeps nothing for nobody")
+    assert must_not_skip({"tls"}, {"tls"}, "no certificates today")
+
+
 def test_ci_requires_all_servers() -> None:
     required = re.search(r"^export FAST_CHANNELS_REQUIRE=(\S+)", CI.read_text(), re.MULTILINE)
     assert required

@@ -202,6 +202,9 @@ class Proxy:
             writer.transport.abort()
             return
         link = _Link((reader, writer), upstream)
+        if self._closed:  # meanwhile
+            link.cut()
+            return
         self._links.add(link)
         pumps = (self._pump(link, "client"), self._pump(link, "server"))
         tasks = [asyncio.ensure_future(ending) for ending in (*pumps, link.wait_ended())]

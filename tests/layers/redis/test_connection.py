@@ -208,16 +208,21 @@ async def test_finishing_writes_what_waits_first(redis_url: str) -> None:
 
 
 async def test_who_speaks_another_protocol_is_left() -> None:
+    left = asyncio.Event()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         await reader.read()
         writer.close()
+        await writer.wait_closed()
+        left.set()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(ConnectionError, match="Protocol error"):
             await connected(f"redis://127.0.0.1:{port}")
+        await left.wait()
 
 
 async def test_an_answer_that_nobody_asked_for_ends_the_connection_and_is_named(own_server: ServerProcess) -> None:
