@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import FrameType
 from typing import Any, Final
 
-from fast_channels.consumer.draining import Drained, drain, is_draining, lobby
+from fast_channels.consumer.draining import Drained, check_times, drain, is_draining, lobby
 from fast_channels.layers.readiness import Readiness
 from fast_channels.layers.registry import ChannelLayerRegistry, channel_layers
 
@@ -48,6 +48,7 @@ class Lifespan:
         signals: Sequence[signal.Signals] = (signal.SIGTERM,),
         layers: ChannelLayerRegistry = channel_layers,
     ) -> None:
+        check_times(over, timeout)
         self.over = over
         self.timeout = timeout
         self.signals = tuple(signals)

@@ -3,7 +3,9 @@
 import asyncio
 import gc
 import logging
+import math
 import weakref
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from fast_channels.consumer import AsyncHttpConsumer, AsyncWebsocketConsumer, Cl
 from fast_channels.consumer import draining as module
 from fast_channels.consumer.draining import Drained, closing_times, drain, is_draining, lobby
 from fast_channels.layers import InMemoryChannelLayer
+from fast_channels.lifecycle import Lifespan
 from tests.consumer.client import ACCEPT, CONNECT, Client, closing, goodbye, text, turns, until
 
 RESTARTING = closing(1012, "restarting, come back")
@@ -69,6 +72,18 @@ async def answering(client: Client) -> None:
     """What a server does: the close of the application is followed by the disconnect."""
     await until(lambda: client.sent[-1]["type"] == "websocket.close")
     client.say(goodbye(client.sent[-1]["code"]))
+
+
+@pytest.mark.parametrize("name", ["over", "timeout"])
+@pytest.mark.parametrize(
+    ("seconds", "error"), [(-1, ValueError), (math.nan, ValueError), ("10", TypeError), (None, TypeError)]
+)
+async def test_what_is_no_time_is_refused_at_once(name: str, seconds: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=name):
+        await drain(**{name: seconds})
+    assert not is_draining()
+    with pytest.raises(error, match=name):  # not when the server is stopped, when it is too late
+        Lifespan(**{name: seconds})
 
 
 async def test_everybody_is_told_and_leaves(layer: InMemoryChannelLayer) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from fast_channels.consumer.connection import Connection
 
-__all__ = ["Drained", "Lobby", "closing_times", "drain", "is_draining", "lobby"]
+__all__ = ["Drained", "Lobby", "check_times", "closing_times", "drain", "is_draining", "lobby"]
 
 logger = logging.getLogger("fast_channels.consumer")
 
@@ -181,8 +181,21 @@ async def drain(over: float = 10.0, timeout: float = 10.0) -> Drained:
 
     Returns:
         How many were closed, cut, and did not end.
+
+    Raises:
+        TypeError, ValueError: `over` or `timeout` is no number of seconds.
     """
+    check_times(over, timeout)
     return await lobby().drain(over, timeout)
+
+
+def check_times(over: object, timeout: object) -> None:
+    """Raise TypeError or ValueError unless both are numbers of seconds, at least 0: for `drain`."""
+    for name, seconds in (("over", over), ("timeout", timeout)):
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+            raise TypeError(f"{name} is a number of seconds, not {type(seconds).__name__}")
+        if not seconds >= 0:
+            raise ValueError(f"{name} must be 0 seconds or more, not {seconds!r}")
 
 
 def closing_times(count: int, over: float, chance: Callable[[], float] = random.random) -> list[float]:
