@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fast_channels import __version__
 from fast_channels.cli import main
 from fast_channels.cli.program import run
 
@@ -49,6 +50,11 @@ def test_help_says_what_the_exit_codes_mean(name: str, capsys: pytest.CaptureFix
 def test_help_is_no_mistake(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(arguments) == 0
     assert "Usage: fast-channels" in capsys.readouterr().out
+
+
+def test_it_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr() == (f"fast-channels {__version__}\n", "")
 
 
 @pytest.mark.parametrize("arguments", [[], ["dead-letters"]])

@@ -1,7 +1,7 @@
 """The command `fast-channels`. It needs the extra: `pip install "fast-channels[cli]"`.
 
 Exit codes: 0, it did what was asked; 1, it failed; 2, the command line asks for what cannot be, such as an option, a
-module, a channel or an alias that there is not.
+module, a channel or an alias that there is not; 130, it was interrupted.
 """
 
 import sys

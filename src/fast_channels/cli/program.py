@@ -5,10 +5,11 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
+from fast_channels import __version__
 from fast_channels.cli import bench, dead_letters, doctor, inspect, listen, send, worker
 from fast_channels.cli.errors import CommandError
 from fast_channels.cli.loading import describe
@@ -49,8 +50,18 @@ app.command("bench")(bench.bench)
 app.add_typer(dead_letters.app, name="dead-letters")
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(NAME, __version__)
+        raise typer.Exit
+
+
 @app.callback()
-def _program() -> None:
+def _program(
+    version: Annotated[  # what it asks for is done by then
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version, and exit.")
+    ] = False,
+) -> None:
     """Look at channel layers, use them, and run workers.
 
     The layers are those of the application (--layers MODULE:FUNCTION), or one on a server (REDIS_URL).
