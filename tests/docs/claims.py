@@ -29,7 +29,8 @@ CHECKED: dict[str, dict[str, str]] = {
     },
     "docs/install.md": {
         "python -c*": "tests/docs/test_blocks.py::test_commands_of_one_line_are_run",
-        "fast-channels --help*": "tests/docs/test_blocks.py::test_commands_of_one_line_are_run",
+        "fast-channels --version*": "tests/docs/test_blocks.py::test_commands_of_one_line_are_run",
+        "fast-channels doctor*": "tests/docs/test_blocks.py::test_the_first_look_at_a_new_server",
     },
     "docs/guide/channel-layers.md": {
         "layers.py": "tests/docs/test_channel_layers.py::running_application",

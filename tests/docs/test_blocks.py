@@ -136,7 +136,7 @@ def test_what_is_to_be_installed_is_known(line: str) -> None:
     pinned = (ROOT / "requirements" / "dev.txt").read_text()
     for word in line.split()[2:]:
         package, _, extras = word.rstrip("]").partition("[")
-        if package == project["name"]:
+        if package in (project["name"], "."):
             assert set(filter(None, extras.split(","))) <= set(project["optional-dependencies"])
         elif not word.startswith("--"):
             assert re.search(rf"^{re.escape(package)}==", pinned, re.MULTILINE | re.IGNORECASE), word
@@ -159,7 +159,7 @@ async def test_the_servers_of_docker_lines_can_be_started(line: str, caplog: pyt
     assert ("cannot keep what the queue promises" in caplog.text) is not bool(config)
 
 
-@pytest.mark.parametrize("line", [*all_commands("python -c*"), *all_commands("fast-channels --help*")])
+@pytest.mark.parametrize("line", [*all_commands("python -c*"), *all_commands("fast-channels --version*")])
 def test_commands_of_one_line_are_run(line: str) -> None:
     raw = next(
         each
@@ -173,6 +173,17 @@ def test_commands_of_one_line_are_run(line: str) -> None:
         [sys.executable, *PROGRAMS[program], *arguments], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("line", all_commands("fast-channels doctor --redis-url*"))
+def test_the_first_look_at_a_new_server(line: str) -> None:
+    with ServerProcess({"save": "3600 1 300 100 60 10000"}) as server:  # what servers do without a configuration
+        program, *arguments = shlex.split(line.replace("redis://localhost:6379", server.url))
+        done = subprocess.run(
+            [sys.executable, *PROGRAMS[program], *arguments], capture_output=True, text=True, check=False, timeout=60
+        )
+    assert re.findall(r"^ *(wrong|note) +(\w+)", done.stdout, re.MULTILINE) == [("note", "persistence")]
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize("line", all_commands("make *"))
