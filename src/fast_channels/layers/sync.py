@@ -1,7 +1,6 @@
 """`layer.sync`: the layer for code that has no event loop."""
 
 import asyncio
-import os
 import weakref
 from asyncio import _get_running_loop
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
 from fast_channels.exceptions import ChannelLayerClosed
 from fast_channels.layers.background import BackgroundLoop
+from fast_channels.layers.forking import leave_to_parent, start_afresh_in_children
 
 if TYPE_CHECKING:
     from fast_channels.layers.base import BaseChannelLayer
@@ -45,7 +45,7 @@ class SyncLayer:
     def __init__(self, layer: "BaseChannelLayer") -> None:
         self._layer = layer
         self._start_afresh()
-        _sync_layers.add(self)
+        start_afresh_in_children(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._layer!r}>"
@@ -60,7 +60,7 @@ class SyncLayer:
     def _after_fork(self) -> None:
         for finalizer in self._finalizers:
             finalizer.detach()
-        _of_parents.append(self._background)
+        leave_to_parent(self._background)
         self._start_afresh()
 
     # Sending
@@ -256,18 +256,3 @@ async def _close_loop(layer: "weakref.ref[BaseChannelLayer]") -> None:
     alive = layer()
     if alive is not None:
         await alive._close_loop()
-
-
-_sync_layers: "weakref.WeakSet[SyncLayer]" = weakref.WeakSet()
-
-_of_parents: list[Any] = []
-"""What a forked child inherited: kept, so that nothing of the parent is closed here."""
-
-
-def _start_afresh_in_child() -> None:
-    for sync in tuple(_sync_layers):
-        sync._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_afresh_in_child)
