@@ -71,8 +71,9 @@ docs: $(VENV)/ready ## the documentation, in site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(PY) -W error -m mkdocs build --strict
 
 screenshots: $(VENV)/ready ## the pictures of the documentation, in docs/images/; needs chromium
-	SANDBOX_SCREENSHOTS=docs/images exec $(PY) -m pytest -n 0 \
-	    tests/sandbox/browser/test_screenshots.py tests/sandbox/browser/test_deaths.py $(ARGS) </dev/null
+	SANDBOX_SCREENSHOTS=docs/images FAST_CHANNELS_SCREENSHOTS=1 exec $(PY) -m pytest -n 0 \
+	    tests/sandbox/browser/test_screenshots.py tests/sandbox/browser/test_deaths.py tests/docs/test_in_browser.py \
+	    $(ARGS) </dev/null
 
 PIN := $(PY) -m uv --quiet pip compile --universal --python-version 3.11 --upgrade --no-emit-index-url --no-annotate \
     --custom-compile-command "make requirements" pyproject.toml

@@ -1,6 +1,6 @@
 """The pages that the documentation prints, in a browser.
 
-With `FAST_CHANNELS_SCREENSHOTS` in the environment, the picture of the tutorial is made again.
+With `FAST_CHANNELS_SCREENSHOTS` in the environment, the pictures of the tutorial are made again.
 """
 
 import os
@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Browser, ViewportSize, async_playwright, expect
 from playwright.async_api import Page as BrowserPage
 
 from tests.docs.pages import ROOT, Page
@@ -18,7 +18,9 @@ from tests.docs.running import PATIENCE, Running, commands
 
 CHROMIUM = "/usr/bin/chromium"
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
-PICTURE = ROOT / "docs" / "images" / "tutorial-room.png"
+TUTORIAL = ROOT / "docs" / "tutorial"
+IMAGES = ROOT / "docs" / "images"
+SMALL: ViewportSize = {"width": 480, "height": 320}
 
 pytestmark = [
     pytest.mark.browser,
@@ -34,6 +36,11 @@ async def browser() -> AsyncIterator[Browser]:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(OPTIONS))
         yield browser
         await browser.close()
+
+
+async def picture(page: BrowserPage, name: str) -> None:
+    if os.environ.get("FAST_CHANNELS_SCREENSHOTS"):
+        await page.screenshot(path=IMAGES / name)
 
 
 async def says(page: BrowserPage, text: str) -> None:
@@ -73,7 +80,7 @@ async def test_ann_and_bob_meet_in_a_room(browser: Browser, tmp_path: Path) -> N
     async with Running(tmp_path) as running:
         [line] = commands(page, "uvicorn")
         server = await running.start(line)
-        ann, bob = [await browser.new_page(viewport={"width": 480, "height": 320}) for _ in range(2)]
+        ann, bob = [await browser.new_page(viewport=SMALL) for _ in range(2)]
         addresses = re.findall(r"http://localhost:8000/\?/ws/rooms/\S+?(?=`)", page.text)
         for window, address in zip((ann, bob), addresses, strict=True):
             await window.goto(running.address(address))
@@ -82,11 +89,26 @@ async def test_ann_and_bob_meet_in_a_room(browser: Browser, tmp_path: Path) -> N
         await sees(bob, "Ann: hello")
         await says(bob, "hello Ann")
         await sees(ann, "Bob: hello Ann")
-        if os.environ.get("FAST_CHANNELS_SCREENSHOTS"):
-            PICTURE.parent.mkdir(exist_ok=True)
-            await bob.screenshot(path=PICTURE)
+        await picture(bob, "tutorial-room.png")
         server.terminate()
         await sees(bob, "(closed: 10")
+
+
+async def test_the_numbers_of_a_job_arrive(browser: Browser, tmp_path: Path, redis_url: str) -> None:
+    *before, page = [Page(path.relative_to(ROOT).as_posix()) for path in sorted(TUTORIAL.glob("[1-5]-*.md"))]
+    for each in (*before, page):
+        each.write_files(tmp_path)
+    async with Running(tmp_path, REDIS_URL=redis_url) as running:
+        for line in (*commands(page, "uvicorn"), *commands(page, "fast-channels")):
+            await running.start(line)
+        window = await browser.new_page(viewport=SMALL)
+        [address] = re.findall(r"http://localhost:8000/\S+?(?=`)", page.text)
+        await window.goto(running.address(address))
+        await window.wait_for_function("socket.readyState === 1")
+        await says(window, "5")
+        await sees(window, "done")
+        assert await window.get_by_role("listitem").all_inner_texts() == [*(f"{n} of 5" for n in range(1, 6)), "done"]
+        await picture(window, "tutorial-job.png")
 
 
 CLOSER = """
