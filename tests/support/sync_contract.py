@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -143,6 +143,20 @@ class SyncContract:
             layer.sync.receive(channel, timeout=0.01)
         layer.sync.send(channel, {"n": 1})
         assert layer.sync.receive(channel, timeout=PATIENCE) == {"n": 1}
+
+    def test_who_only_looks_gets_what_is_there(self, layer: BaseChannelLayer) -> None:
+        specific = layer.sync.new_channel()
+        for channel in [specific, "jobs"] if self.keeps_for_nobody else [specific]:
+            layer.sync.send(channel, {"n": 1})
+            assert self.looked_up(layer, channel) == {"n": 1}
+
+    @staticmethod
+    def looked_up(layer: BaseChannelLayer, channel: str) -> Any:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            with suppress(TimeoutError):
+                return layer.sync.receive(channel, timeout=0)
+        raise AssertionError("nothing was ever there")
 
     def test_waits_that_end_while_messages_arrive_lose_none(self, layer: BaseChannelLayer) -> None:
         channel = layer.sync.new_channel()

@@ -42,6 +42,9 @@ class SyncLayer:
     stands_for: ClassVar[tuple[str, ...]] = ()
     """The coroutines of the layer in whose place this does something else than to run them in a loop."""
 
+    shortest_wait: ClassVar[float] = 0.0
+    """Seconds for which `receive()` waits at least: in less, no server has answered."""
+
     def __init__(self, layer: "BaseChannelLayer") -> None:
         self._layer = layer
         self._start_afresh()
@@ -128,7 +131,7 @@ class SyncLayer:
 
         Args:
             channel: a plain name, or one that `new_channel()` of this object gave.
-            timeout: seconds to wait; None: as long as it takes.
+            timeout: seconds to wait; None: as long as it takes; 0: for no longer than it takes to look.
 
         Raises:
             TimeoutError: none came in time.
@@ -139,7 +142,7 @@ class SyncLayer:
         return self._wait("receive", call, lambda message: self._layer._give_back(channel, message))
 
     async def _receive(self, channel: str, timeout: float | None) -> Any:
-        limit = asyncio.timeout(timeout)
+        limit = asyncio.timeout(None if timeout is None else max(timeout, self.shortest_wait))
         try:
             async with limit:
                 return await self._layer.receive(channel)

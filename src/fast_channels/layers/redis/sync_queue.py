@@ -56,6 +56,8 @@ class _Way(NamedTuple):
 class QueueSyncLayer(RedisSyncLayer):
     """Sends to the queue from any thread. See `SyncLayer`."""
 
+    shortest_wait = 0.05
+
     _layer: "RedisChannelLayer"
 
     def _start_afresh(self) -> None:
