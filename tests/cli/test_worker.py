@@ -50,7 +50,7 @@ async def test_a_signal_stops_it_with_exit_code_0_and_a_line_for_each_step(
         first, second, *_, last = lines(worker)  # what it has just done may not be acknowledged yet
         assert first.startswith("worker started: channels jobs, mails; 2 at a time of each; <InMemoryChannelLayer")
         assert second.startswith(f"worker stopping ({number.name}): ")
-        assert last == "worker stopped: 1 messages handled, 0 failures"
+        assert last == "worker stopped: 1 message handled, 0 failures"
         assert "Traceback" not in worker.text
 
 
@@ -63,7 +63,7 @@ async def test_a_handler_that_runs_is_finished(tmp_path: Path) -> None:
         assert await worker.end() == 0
         assert "ended 1" in worker.text
         assert "did 2" not in worker.text
-        assert lines(worker)[2:] == ["worker: 1 handler finished", "worker stopped: 1 messages handled, 0 failures"]
+        assert lines(worker)[2:] == ["worker: 1 handler finished", "worker stopped: 1 message handled, 0 failures"]
 
 
 async def test_a_handler_that_takes_too_long_is_cancelled(tmp_path: Path) -> None:

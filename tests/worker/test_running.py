@@ -479,7 +479,7 @@ async def test_a_layer_that_is_closed_ends_the_worker(
     gc.collect()
     assert "never retrieved" not in caplog.text
     assert "worker stopping (the layer was closed while channel" in caplog.text
-    assert lines(caplog)[-1] == "worker stopped: 1 messages handled, 0 failures"
+    assert lines(caplog)[-1] == "worker stopped: 1 message handled, 0 failures"
 
 
 # What it is called with

@@ -77,7 +77,7 @@ async def test_a_handler_that_runs_is_finished(
     assert worker_lines(log)[1:] == [
         "worker stopping (cancelled): 1 handler at work, for up to 300 s",
         "worker: 1 handler finished",
-        "worker stopped: 1 messages handled, 0 failures",
+        "worker stopped: 1 message handled, 0 failures",
     ]
 
 
@@ -94,7 +94,7 @@ async def test_a_handler_that_fails_meanwhile_gives_its_message_back(
     assert layer.channels["jobs"] == [job("wait_and_fail", 1)]
     assert worker_lines(log)[2:] == [
         "worker: 0 handlers finished; 1 failed",
-        "worker stopped: 0 messages handled, 1 failures",
+        "worker stopped: 0 messages handled, 1 failure",
     ]
 
 

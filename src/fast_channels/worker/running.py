@@ -151,7 +151,7 @@ class Worker:
     async def _stop(self, slots: Sequence[Slot]) -> None:
         busy = sum(slot.handling is not None for slot in slots)
         patience = f", for up to {self._grace:g} s" if busy else ""
-        logger.info("worker stopping (%s): %s at work%s", self._stopping.result(), _handlers(busy), patience)
+        logger.info("worker stopping (%s): %s at work%s", self._stopping.result(), _count(busy, "handler"), patience)
         before = replace(self._tally)
         for slot in slots:
             slot.stop()
@@ -174,7 +174,7 @@ class Worker:
 
     def _report_handlers(self, before: Tally) -> None:
         tally = self._tally
-        parts = [f"{_handlers(tally.handled - before.handled)} finished"]
+        parts = [_count(tally.handled - before.handled, "handler") + " finished"]
         if failed := tally.failed - before.failed:
             parts.append(f"{failed} failed")
         if tally.cancelled:
@@ -190,15 +190,15 @@ class Worker:
             logger.error(
                 "worker: %s did not end in %g s after being cancelled; what they hold comes again when this process "
                 "has ended",
-                _handlers(left),
+                _count(left, "handler"),
                 LAST_SECONDS,
             )
         tally = self._tally
-        logger.info("worker stopped: %d messages handled, %d failures", tally.handled, tally.failed)
+        logger.info("worker stopped: %s handled, %s", _count(tally.handled, "message"), _count(tally.failed, "failure"))
 
 
-def _handlers(count: int) -> str:
-    return f"{count} handler{'' if count == 1 else 's'}"
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _failure(ended: "asyncio.Future[Any]") -> BaseException | None:
