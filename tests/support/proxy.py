@@ -185,6 +185,10 @@ class Proxy:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)  # transports that were aborted close their sockets in the next turn
 
+    def _cut_if_closed(self) -> None:
+        if self._closed:
+            self._cut_all(reset=False)
+
     def _cut_all(self, *, reset: bool) -> None:
         for link in tuple(self._links):
             link.cut(reset=reset)
@@ -202,10 +206,8 @@ class Proxy:
             writer.transport.abort()
             return
         link = _Link((reader, writer), upstream)
-        if self._closed:  # meanwhile
-            link.cut()
-            return
         self._links.add(link)
+        self._cut_if_closed()  # meanwhile
         pumps = (self._pump(link, "client"), self._pump(link, "server"))
         tasks = [asyncio.ensure_future(ending) for ending in (*pumps, link.wait_ended())]
         try:
