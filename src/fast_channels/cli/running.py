@@ -26,8 +26,14 @@ async def _work(work: Coroutine[Any, Any, Result], layers: tuple[BaseChannelLaye
     task = asyncio.current_task()
     if task is not None:
         with suppress(NotImplementedError):  # not every platform has signals
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _cancel_once, task)
     async with AsyncExitStack() as stack:
         for layer in layers:
             await stack.enter_async_context(layer)
         return await work
+
+
+def _cancel_once(task: "asyncio.Task[Any]") -> None:
+    """End `task`, and leave it in peace while it ends: some send the signal twice, to a process and to its group."""
+    if not task.cancelling():
+        task.cancel()

@@ -69,7 +69,8 @@ class Undertaker:
         epoch, left, groups = found
         if left:
             self._wiring.counters.drop("owner_gone", left)
-        logger.warning(
+        logger.log(
+            logging.WARNING if left or groups else logging.INFO,  # who lost nothing need not be looked at
             "the process of inbox %s is gone: %d messages for it are lost, it leaves %d groups",
             *(client, left, len(groups)),
         )
