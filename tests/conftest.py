@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 FOLDERS = ("cli", "consumer", "docs", "examples", "faults", "sandbox", "security", "support")
 pytest.register_assert_rewrite(*(f"tests.{folder}" for folder in FOLDERS))
 
-pytest_plugins = ["tests.support.servers", "tests.support.sentinels", "tests.support.clusters"]
+pytest_plugins = [f"tests.support.{name}" for name in ("alarms", "servers", "sentinels", "clusters")]
 
 # The machine may be busy: how long an example takes says nothing.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
