@@ -52,6 +52,22 @@ async def all_is_read(layer: RedisChannelLayer, admin: "Redis") -> None:
     await until(is_read)
 
 
+# Coming and going
+
+
+async def test_who_goes_before_the_server_has_answered_leaves_nothing_behind(
+    make_queue: MakeQueue, admin: "Redis", proxy: Proxy
+) -> None:
+    layer = make_queue(QUIET, hosts=[proxy.url])
+    proxy.delay(0.2)
+    coming = asyncio.ensure_future(layer.new_channel())
+    await until(lambda: admin.exists(keys_of(layer).meta.decode()))
+    coming.cancel()
+    proxy.delay(0)
+    await layer.close()
+    assert admin.keys(f"{layer.prefix}|{{i:*") == []
+
+
 # What is lost comes back
 
 

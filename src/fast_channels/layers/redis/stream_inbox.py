@@ -102,6 +102,7 @@ class StreamInbox(LinkEvents):
         self._epoch_read = 0  # what was asked for last is of this epoch
         self._is_refused = False  # to read, for now
         self._is_level = False  # nothing stands in the stream behind what was read
+        self._is_announced = False  # to a server that has not answered yet, and may know it already
         self._move_to(host)
 
     def _move_to(self, host: Host) -> None:
@@ -192,6 +193,7 @@ class StreamInbox(LinkEvents):
 
     async def on_connect(self, connection: Connection) -> None:
         epoch, asked_at = self._epoch, monotonic()
+        self._is_announced = True
         try:
             answer = await run_on(connection, ATTEND, self.keys, *self._attending(is_new=True))
             self._was_attended(answer, epoch, asked_at)
@@ -199,6 +201,8 @@ class StreamInbox(LinkEvents):
                 await self._catch_up(connection)
         except ReplyError as error:
             raise ServerRefused(self._link.label, str(error)) from None
+        finally:
+            self._is_announced = False
         if not self._attended.done():
             self._attended.set_result(None)
         self._is_level = True
@@ -365,6 +369,8 @@ class StreamInbox(LinkEvents):
         if self._trimmer is not None:
             self._trimmer.cancel()
             self._trimmer = None
+        if self._is_announced and not self._attended.done():
+            await asyncio.wait({self._attended}, timeout=1)
         if self._attended.done():
             await self._leave_server()
         await self._link.close()
