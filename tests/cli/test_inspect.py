@@ -2,23 +2,9 @@
 
 import json
 from pathlib import Path
-from uuid import uuid4
-
-import pytest
 
 from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
 from tests.cli.commands import call
-
-
-@pytest.fixture
-def prefix() -> str:
-    return f"test-{uuid4().hex[:12]}"
-
-
-@pytest.fixture
-def server(redis_url: str, prefix: str) -> list[str]:
-    """The options that say where."""
-    return ["--redis-url", redis_url, "--prefix", prefix]
 
 
 async def test_the_queue(tmp_path: Path, redis_url: str, prefix: str, server: list[str]) -> None:

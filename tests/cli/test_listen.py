@@ -7,9 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
@@ -18,30 +16,6 @@ from tests.cli.commands import call, end_of, running
 from tests.support.waiting import PATIENCE
 
 HEARS = "Ctrl-C ends it"
-
-
-@pytest.fixture
-def prefix() -> str:
-    return f"test-{uuid4().hex[:12]}"
-
-
-@pytest.fixture
-async def queue(redis_url: str, prefix: str) -> AsyncIterator[RedisChannelLayer]:
-    async with RedisChannelLayer(hosts=[redis_url], prefix=prefix) as layer:
-        yield layer
-        await layer.flush()
-
-
-@pytest.fixture
-async def pubsub(redis_url: str, prefix: str) -> AsyncIterator[RedisPubSubChannelLayer]:
-    async with RedisPubSubChannelLayer(hosts=[redis_url], prefix=prefix) as layer:
-        yield layer
-
-
-@pytest.fixture
-def server(redis_url: str, prefix: str) -> list[str]:
-    """The options that say where."""
-    return ["--redis-url", redis_url, "--prefix", prefix]
 
 
 async def test_a_group_of_the_queue(tmp_path: Path, queue: RedisChannelLayer, server: list[str]) -> None:

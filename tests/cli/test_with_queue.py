@@ -8,7 +8,6 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -24,11 +23,6 @@ def setup():
     layer = RedisChannelLayer(hosts=[{url!r}], prefix={prefix!r}, max_deliveries=2, retry_delay=0.05)
     register_channel_layer("default", layer)
 """
-
-
-@pytest.fixture
-def prefix() -> str:
-    return f"test-{uuid4().hex[:12]}"
 
 
 @pytest.fixture
