@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fast_channels.exceptions import InvalidMessageError, InvalidNameError
-from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, numbered_pairs
+from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, pairs_of
 
 
 @pytest.mark.parametrize("expiry", [None, 1, 0.001, 60, 1e300, math.inf])
@@ -69,16 +69,16 @@ def test_a_single_name_to_exclude_is_not_taken_letter_by_letter() -> None:
 
 def test_pairs_are_numbered() -> None:
     pairs: list[Any] = [("a", 1), ["b", 2]]
-    assert list(numbered_pairs(iter(pairs))) == [(0, "a", 1), (1, "b", 2)]
+    assert list(pairs_of(iter(pairs))) == [("a", 1), ("b", 2)]
 
 
 @pytest.mark.parametrize("pair", ["ab", ("a",), ("a", 1, 2), None, {"a": 1}, 5])
 def test_what_is_no_pair_is_refused(pair: Any) -> None:
     with pytest.raises(InvalidMessageError, match="send_many takes pairs of a channel and a message, not"):
-        list(numbered_pairs([("a", 1), pair]))
+        list(pairs_of([("a", 1), pair]))
 
 
 def test_a_long_thing_that_is_no_pair_is_shown_in_short() -> None:
     with pytest.raises(InvalidMessageError) as caught:
-        list(numbered_pairs(["x" * 1000]))  # type: ignore[list-item]
+        list(pairs_of(["x" * 1000]))  # type: ignore[list-item]
     assert len(str(caught.value)) < 200

@@ -13,7 +13,7 @@ from fast_channels import names
 from fast_channels.exceptions import InvalidMessageError, InvalidNameError, MessageTooLarge, NotAllSent, NotSent
 from fast_channels.layers.reader import ChannelReader, PumpedReader
 from fast_channels.layers.readiness import Readiness
-from fast_channels.layers.sending import check_expiry, numbered_pairs
+from fast_channels.layers.sending import check_expiry, pairs_of
 from fast_channels.layers.sync import SyncLayer
 from fast_channels.serializers import MsgPackSerializer
 from fast_channels.type_defs import ChannelCapacityDict, CompiledChannelCapacities
@@ -129,10 +129,9 @@ class BaseChannelLayer:
             NotAllSent: some were not sent, for the reasons that it names; the others were.
         """
         check_expiry(expiry)
-        checked = [(channel, self._checked(channel, message)) for _, channel, message in numbered_pairs(messages)]
-        options = (
-            {} if expiry is None else {"expiry": expiry}
-        )  # a layer that was written before there were any has none
+        checked = [(channel, self._checked(channel, message)) for channel, message in pairs_of(messages)]
+        # a layer that was written before a message had an expiry of its own does not know it
+        options = {} if expiry is None else {"expiry": expiry}
         failures = []
         for index, (channel, message) in enumerate(checked):
             try:

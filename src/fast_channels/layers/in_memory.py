@@ -17,7 +17,7 @@ from fast_channels.layers.local import LocalChannels, check_overflow_policy
 from fast_channels.layers.made import channel_made, channel_released
 from fast_channels.layers.mailbox import SKIPPED, Counters, Mailbox
 from fast_channels.layers.reader import ChannelReader
-from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, numbered_pairs
+from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, pairs_of
 from fast_channels.layers.sync import DirectSyncLayer, SyncLayer, sync_layer
 from fast_channels.serializers import MsgPackSerializer
 from fast_channels.type_defs import ChannelCapacityDict, OverflowPolicy
@@ -99,7 +99,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
     async def send_many(self, messages: Iterable[tuple[str, dict[str, Any]]], *, expiry: float | None = None) -> None:
         check_expiry(expiry)
         entries = []
-        for _, channel, message in numbered_pairs(messages):
+        for channel, message in pairs_of(messages):
             names.check_channel_name(channel)
             entries.append((channel, self._entry(message, expiry)))
         failures = []

@@ -6,7 +6,7 @@ from typing import Any
 from fast_channels import names
 from fast_channels.exceptions import InvalidMessageError, InvalidNameError
 
-__all__ = ["check_expiry", "excluded_channels", "groups_of", "numbered_pairs"]
+__all__ = ["check_expiry", "excluded_channels", "groups_of", "pairs_of"]
 
 
 def check_expiry(expiry: object) -> None:
@@ -49,16 +49,16 @@ def excluded_channels(exclude: Collection[str]) -> frozenset[str]:
     return frozenset(channels)
 
 
-def numbered_pairs(messages: Iterable[tuple[str, Any]]) -> Iterator[tuple[int, str, Any]]:
-    """The messages with their channels, numbered from 0.
+def pairs_of(messages: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """The channels with their messages.
 
     Raises:
         InvalidMessageError: that is no pair.
     """
-    for index, pair in enumerate(messages):
+    for pair in messages:
         if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
             raise InvalidMessageError(f"send_many takes pairs of a channel and a message, not {_shown(pair)}")
-        yield index, pair[0], pair[1]
+        yield pair[0], pair[1]
 
 
 def _shown(what: object) -> str:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fast_channels.layers.redis.destinations import Member
-from fast_channels.layers.redis.recipients import Recipients, by_owner, recipients_of
+from fast_channels.layers.redis.recipients import Recipients, by_owner, recipients_of, unreached
 
 INBOX = Member(client="c1", epoch="7")
 LATER = Member(client="c1", epoch="8")
@@ -55,3 +55,23 @@ def test_shared_channels_are_the_union_of_the_groups_without_the_excluded(
 def test_specific_channels_are_sorted_by_their_owner() -> None:
     owned = by_owner({"s.c1!a", "t.c1!b", "s.c2!a", "jobs"})
     assert owned == {"c1": {"s.c1!a", "t.c1!b"}, "c2": {"s.c2!a"}}
+
+
+def test_who_is_gone_is_taken_out_of_every_group_that_named_it_and_counted_once() -> None:
+    both = found(("room", [b"i:c1:7", b"garbage"]), ("hall", [b"i:c1:7"]))
+    assert unreached(both, {INBOX: "g"}) == (
+        [("room", b"garbage"), ("room", b"i:c1:7"), ("hall", b"i:c1:7")],
+        [("g", ["room", "hall"])],
+    )
+
+
+def test_a_life_that_is_over_is_no_loss_if_the_present_one_got_the_message() -> None:
+    lives = found(("room", [b"i:c1:7"]), ("hall", [b"i:c1:8"]))
+    assert unreached(lives, {INBOX: "g", LATER: "1"}) == ([("room", b"i:c1:7")], [])
+    assert unreached(lives, {INBOX: "g", LATER: "o"}).dropped == [("g", ["room"]), ("o", ["hall"])]
+
+
+def test_who_is_full_stays_and_is_counted_and_who_has_no_result_is_not_judged() -> None:
+    members = found(("room", [b"i:c1:7", b"c:jobs"]))
+    assert unreached(members, {JOBS: "f"}) == ([], [("f", ["room"])])
+    assert unreached(members, {INBOX: "1", JOBS: "1"}) == ([], [])

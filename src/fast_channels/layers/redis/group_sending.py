@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from fast_channels.exceptions import OutcomeUnknown, ServerRefused, ServerUnreachable
@@ -15,7 +15,7 @@ from fast_channels.layers.redis.hub import Hub
 from fast_channels.layers.redis.keys import QueueKeys
 from fast_channels.layers.redis.mailroom import pack_head
 from fast_channels.layers.redis.outbox import PASSING, PAUSE
-from fast_channels.layers.redis.recipients import Recipients, by_owner, recipients_of
+from fast_channels.layers.redis.recipients import Recipients, by_owner, recipients_of, unreached
 from fast_channels.layers.redis.results import STORED, count_dropped
 from fast_channels.layers.redis.scripts import MEMBERS, run
 from fast_channels.layers.redis.ways import GroupOutlet
@@ -107,17 +107,14 @@ class GroupSending:
             listed = await self._members_of_all(groups, errors)
         found = recipients_of(listed, excluded)
         posts = self._posted(hub, found.members, letters, errors)
-        lost = []
+        results = {}
         for member, post in posts:
             try:
-                result = await post
+                results[member] = await post
             except Exception as error:
                 errors.append(error)
-            else:
-                if result != STORED:
-                    lost.append((member, result))
-        if lost or found.strangers:
-            self._tidy(found, lost, posts)
+        if found.strangers or any(result != STORED for result in results.values()):
+            self._tidy(found, results)
         if errors:
             raise errors[0]
         self._wiring.counters.group_sent += 1
@@ -178,26 +175,16 @@ class GroupSending:
 
     # Who is not
 
-    def _tidy(
-        self,
-        found: Recipients[GroupOutlet],
-        lost: Iterable[tuple[Member, str]],
-        posts: Iterable[tuple[Member, Post]],
-    ) -> None:
-        """Count who did not get the message, and take out of the groups who is gone."""
+    def _tidy(self, found: Recipients[GroupOutlet], results: Mapping[Member, str]) -> None:
+        """Count who did not get the message, and take out of the groups who is gone, or was never a member."""
         for group, stranger in found.strangers:
-            _take_out(group, stranger)  # it would be met again with each message
             if is_worth_a_line(self._wiring.counters.drop("undecodable")):
                 logger.warning("%s in group %s is no member: taken out", shown(stranger), group.name)
-        reached = {member.client for member, post in posts if post.exception() is None and post.result() == STORED}
-        for member, result in lost:
-            groups = found.members[member]
-            if result == "g":  # its name says of which life of the inbox it was, so this ends no later membership
-                for group in groups:
-                    _take_out(group, f"i:{member.client}:{member.epoch}".encode())
-            if result != "g" or member.client not in reached:  # else its present life was known as well
-                names = ", ".join(group.name for group in groups)
-                count_dropped(self._wiring.counters, result, f"of group {names}")
+        gone, dropped = unreached(found, results)
+        for group, member in gone:
+            _take_out(group, member)
+        for result, groups in dropped:
+            count_dropped(self._wiring.counters, result, f"of group {', '.join(group.name for group in groups)}")
 
 
 def _take_out(outlet: GroupOutlet, member: bytes) -> None:

@@ -23,7 +23,7 @@ from fast_channels.layers.redis.layer import RedisLayer
 from fast_channels.layers.redis.link import Patience
 from fast_channels.layers.redis.subscriptions import Gap
 from fast_channels.layers.redis.sync_pubsub import PubSubSyncLayer
-from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, numbered_pairs
+from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, pairs_of
 from fast_channels.layers.sync import SyncLayer, sync_layer
 from fast_channels.serializers import MsgPackSerializer
 from fast_channels.type_defs import ChannelCapacityDict, OverflowPolicy
@@ -148,7 +148,7 @@ class RedisPubSubChannelLayer(RedisLayer[Inbox]):
         inbox = self._here()
         channels: list[str] = []
         postings: list[tuple[Outlet, bytes]] = []
-        for _, channel, message in numbered_pairs(messages):
+        for channel, message in pairs_of(messages):
             outlet = inbox.outlet(channel)
             channels.append(channel)
             postings.append((outlet, self._encode(message, outlet.context)))

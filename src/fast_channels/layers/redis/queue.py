@@ -34,7 +34,7 @@ from fast_channels.layers.redis.survey import empty, look
 from fast_channels.layers.redis.sync_queue import QueueSyncLayer
 from fast_channels.layers.redis.ways import Outlet
 from fast_channels.layers.redis.wiring import QueueWiring
-from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, numbered_pairs
+from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, pairs_of
 from fast_channels.layers.sync import SyncLayer, sync_layer
 from fast_channels.serializers import MsgPackSerializer
 from fast_channels.type_defs import ChannelCapacityDict
@@ -167,7 +167,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
         check_expiry(expiry)
         ways = self._here().ways
         letters: list[tuple[str, bytes]] = []
-        for _, channel, message in numbered_pairs(messages):
+        for channel, message in pairs_of(messages):
             outlet = ways.outlet(channel)
             require_dict(message)
             letters.append((channel, self._encode(message, outlet.context)))

@@ -1,14 +1,15 @@
 """To which inboxes and shared channels a message to groups goes. Nothing here sends anything."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from fast_channels import names
 from fast_channels.layers.redis.destinations import Member, read_member
+from fast_channels.layers.redis.results import GONE, STORED
 
-__all__ = ["Recipients", "by_owner", "recipients_of"]
+__all__ = ["Recipients", "Unreached", "by_owner", "recipients_of", "unreached"]
 
 
 Group = TypeVar("Group")
@@ -50,6 +51,29 @@ def recipients_of(
             elif not member.channel or member.channel not in excluded:
                 found[member] = [group]
     return Recipients(found, strangers)
+
+
+class Unreached(NamedTuple, Generic[Group]):
+    """Who did not get a message."""
+
+    gone: list[tuple[Group, bytes]]
+    """Members that are to be taken out of their groups: they would be met again with each message."""
+    dropped: list[tuple[str, list[Group]]]
+    """Letters of results to be counted, with the groups that the message was for."""
+
+
+def unreached(found: Recipients[Group], results: Mapping[Member, str]) -> Unreached[Group]:
+    """Who did not get the message, by what the scripts answered; a member without a result is not judged."""
+    gone = list(found.strangers)
+    dropped = []
+    reached = {member.client for member, result in results.items() if result == STORED}
+    for member, result in results.items():
+        groups = found.members[member]
+        if result == GONE:  # its name says of which life of the inbox it was, so this ends no later membership
+            gone += [(group, f"i:{member.client}:{member.epoch}".encode()) for group in groups]
+        if result != STORED and (result != GONE or member.client not in reached):  # else its present life got it
+            dropped.append((result, groups))
+    return Unreached(gone, dropped)
 
 
 def by_owner(channels: Collection[str]) -> dict[str, frozenset[str]]:

@@ -7,11 +7,13 @@ from fast_channels.exceptions import ChannelFull
 from fast_channels.layers.mailbox import Counters, is_worth_a_line
 from fast_channels.layers.redis.wiring import INBOX_BOUND
 
-__all__ = ["STORED", "count_dropped", "count_sent"]
+__all__ = ["GONE", "STORED", "count_dropped", "count_sent"]
 
 logger = logging.getLogger("fast_channels.redis")
 
 STORED: Final = "1"
+GONE: Final = "g"
+"""There is no such inbox, or not in the life that was named."""
 
 INBOX_FULL: Final = "the inbox of the process of channel {!r} is full: does its event loop turn?"
 
@@ -34,7 +36,7 @@ def count_sent(counters: Counters, result: str, channel: str, capacity: int) -> 
 
 def count_dropped(counters: Counters, result: str, what: str) -> None:
     """Count a message that was not stored."""
-    if result == "g":
+    if result == GONE:
         counters.drop("channel_gone")
     elif result == "o" and is_worth_a_line(counters.drop("inbox_full")):
         logger.warning("a message %s is dropped: %d wait in the inbox of its process", what, INBOX_BOUND)

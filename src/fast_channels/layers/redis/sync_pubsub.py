@@ -13,7 +13,7 @@ from fast_channels.layers.redis.envelope import MARK, pack_addressed
 from fast_channels.layers.redis.inbox import spot_of, spot_of_group
 from fast_channels.layers.redis.link import Patience
 from fast_channels.layers.redis.sync import RedisSyncLayer
-from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, numbered_pairs
+from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, pairs_of
 from fast_channels.layers.sync import check_no_loop
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class PubSubSyncLayer(RedisSyncLayer):
         check_expiry(expiry)
         channels: list[str] = []
         postings: list[tuple[bytes, bytes]] = []
-        for _, channel, message in numbered_pairs(messages):
+        for channel, message in pairs_of(messages):
             postings.append(self._direct(channel, message))
             channels.append(channel)
         failures = []

@@ -26,11 +26,11 @@ from fast_channels.layers.redis.group_sending import AudienceLetters, GroupLette
 from fast_channels.layers.redis.link import Patience
 from fast_channels.layers.redis.mailroom import milliseconds
 from fast_channels.layers.redis.outbox import Argument
-from fast_channels.layers.redis.recipients import Recipients, recipients_of
-from fast_channels.layers.redis.results import STORED, count_dropped, count_sent
+from fast_channels.layers.redis.recipients import Recipients, recipients_of, unreached
+from fast_channels.layers.redis.results import count_dropped, count_sent
 from fast_channels.layers.redis.scripts import MEMBERS
 from fast_channels.layers.redis.sync import RedisSyncLayer, Sender
-from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, numbered_pairs
+from fast_channels.layers.sending import check_expiry, excluded_channels, groups_of, pairs_of
 from fast_channels.layers.sync import check_no_loop
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class QueueSyncLayer(RedisSyncLayer):
         check_expiry(expiry)
         channels: list[str] = []
         letters: list[Letter] = []
-        for _, channel, message in numbered_pairs(messages):
+        for channel, message in pairs_of(messages):
             letters.append(self._letter(channel, message, expiry))
             channels.append(channel)
         with self._senders.borrowed() as sender:
@@ -175,20 +175,13 @@ class QueueSyncLayer(RedisSyncLayer):
 
     def _tidy(self, sender: Sender, found: Recipients[str], results: Mapping[Member, str]) -> None:
         """Count what was not stored, and take out of the groups who is gone, or was never a member."""
-        gone = list(found.strangers)
         for group, stranger in found.strangers:
             if is_worth_a_line(self._count_drop("undecodable")):
                 logger.warning("%s in group %s is no member: taken out", shown(stranger), group)
-        reached = {member.client for member, result in results.items() if result == STORED}
-        for member, result in results.items():
-            groups = found.members[member]
-            if result == "g":  # its name says of which life of the inbox it was, so this ends no later membership
-                gone += [(group, f"i:{member.client}:{member.epoch}".encode()) for group in groups]
-                if member.client in reached:
-                    continue  # in its present life, which was known as well
-            if result != STORED:
-                with self._counting:
-                    count_dropped(self.counters, result, f"of group {', '.join(groups)}")
+        gone, dropped = unreached(found, results)
+        for result, groups in dropped:
+            with self._counting:
+                count_dropped(self.counters, result, f"of group {', '.join(groups)}")
         if gone:  # if that fails, the next sender tries
             sender.courier.carry_out([self._removal(group, member) for group, member in gone])
 
