@@ -40,9 +40,14 @@ end
 
 
 class PlainQueue(BaseChannelLayer):
-    """Lists and sets, and redis-py's own retry."""
+    """Lists and sets, and redis-py's own retry.
 
-    def __init__(self, hosts: list[str], capacity: int = UNBOUNDED, patience: float | None = None) -> None:
+    `racing` senders of this process look whether there is a place before the first of them takes it.
+    """
+
+    def __init__(
+        self, hosts: list[str], capacity: int = UNBOUNDED, patience: float | None = None, racing: int = 1
+    ) -> None:
         super().__init__(capacity=capacity)
         self.redis: Any = Redis.from_url(
             hosts[0],
@@ -53,10 +58,14 @@ class PlainQueue(BaseChannelLayer):
         self.name = uuid4().hex
         self._received: defaultdict[str, deque[Message]] = defaultdict(deque)
         self._popping = asyncio.Lock()
+        self._all_looked = asyncio.Barrier(racing)
 
     async def send(self, channel: str, message: Message, **options: Any) -> None:
-        if self.capacity < UNBOUNDED and await self.redis.llen(self._key(channel)) >= self.capacity:
-            raise ChannelFull(channel=channel, capacity=self.capacity)
+        if self.capacity < UNBOUNDED:
+            depth = await self.redis.llen(self._key(channel))
+            await self._all_looked.wait()
+            if depth >= self.capacity:
+                raise ChannelFull(channel=channel, capacity=self.capacity)
         await self._push(channel, self._encode(channel, message))
 
     async def receive(self, channel: str) -> Message:
