@@ -63,7 +63,7 @@ async def waiting(layer: RedisChannelLayer) -> list[int]:
     found = []
     while True:
         try:
-            found.append((await asyncio.wait_for(layer.receive("jobs"), 0.5))["number"])
+            found.append((await asyncio.wait_for(layer.receive("jobs"), 2))["number"])
         except TimeoutError:
             return found
 

@@ -52,7 +52,7 @@ async def provoke(server: ServerProcess, registry: ChannelLayerRegistry) -> list
         await lose_a_letter(queue)
         await lose_everything(queue, server)
 
-    layer = RedisPubSubChannelLayer(hosts=[server.url], prefix="chat", send_timeout=0.2)
+    layer = RedisPubSubChannelLayer(hosts=[server.url], prefix="chat", send_timeout=2)
     async with layer:
         await layer.new_channel()
         server.restart()

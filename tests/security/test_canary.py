@@ -261,7 +261,7 @@ async def error_of(call: Callable[[], Any]) -> FastChannelsError | None:
 @each_layer
 async def test_tls_that_fails_shows_no_password(tmp_path: Path, ears: Ears, kind: Kind) -> None:
     with Authority(tmp_path).server("localhost", config={"requirepass": "another"}) as server:
-        async with kind(hosts=[f"rediss://user:{CANARY}@localhost:{server.port}"], send_timeout=0.3) as layer:
+        async with kind(hosts=[f"rediss://user:{CANARY}@localhost:{server.port}"], send_timeout=2) as layer:
             with pytest.raises(ServerUnreachable, match="unknown authority") as caught:
                 await layer.send("jobs", {"type": "test"})
             with pytest.raises(ServerUnreachable, match="unknown authority") as in_a_thread:

@@ -201,7 +201,7 @@ async def test_a_server_that_is_no_cluster_says_so(redis_url: str) -> None:
 
 @pytest.mark.parametrize("kind", [RedisChannelLayer, RedisPubSubChannelLayer])
 async def test_a_layer_on_a_server_that_is_no_cluster_says_so(redis_url: str, kind: type[RedisChannelLayer]) -> None:
-    async with kind([redis_url], cluster=True, send_timeout=0.3) as layer:
+    async with kind([redis_url], cluster=True, send_timeout=1) as layer:
         with pytest.raises(ServerUnreachable, match="without cluster=True it will do"):
             await layer.send("jobs", {"type": "x"})
 

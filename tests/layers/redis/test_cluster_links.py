@@ -223,7 +223,7 @@ async def test_a_node_that_is_not_there_is_not_insisted_on(
     known.moved(slot_of(key), ("127.0.0.1", free_port()))
     began = asyncio.get_running_loop().time()
     assert await link.call("SET", key, "x") == b"OK"
-    assert asyncio.get_running_loop().time() - began < 3
+    assert asyncio.get_running_loop().time() - began < 5
 
 
 @pytest.fixture

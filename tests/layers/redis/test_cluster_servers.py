@@ -90,7 +90,7 @@ async def test_a_node_that_stands_still_delays_no_member_elsewhere(cluster: Clus
         sending = asyncio.create_task(sender.group_send(group, {"n": 2}))
         for layer, channel in members[1:]:
             assert await asyncio.wait_for(layer.receive(channel), PATIENCE) == {"n": 2}
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
         assert not sending.done()
     finally:
         still.resume()
@@ -112,7 +112,7 @@ async def test_a_node_that_stands_still_delays_no_other_group(cluster: ClusterOf
         sending = asyncio.create_task(layer.group_send(groups[0], "late"))
         for group in groups[1:]:
             await layer.group_send(group, group)
-            assert await asyncio.wait_for(layer.receive(channel), 1) == group
+            assert await asyncio.wait_for(layer.receive(channel), PATIENCE) == group
         assert not sending.done()
     finally:
         cluster.nodes[0].resume()

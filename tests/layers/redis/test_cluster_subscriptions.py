@@ -181,7 +181,7 @@ async def test_a_node_that_is_not_there_is_not_insisted_on(
 ) -> None:
     await known.learn()
     known.moved(slot_of(address), ("127.0.0.1", free_port()))
-    await asyncio.wait_for(ear.listen(address), 3)
+    await asyncio.wait_for(ear.listen(address), 5)
     assert publish(address, b"x") == 1
     assert (ear.down, ear.gaps) == (0, [])
 

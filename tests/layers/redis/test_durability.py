@@ -14,7 +14,7 @@ from fast_channels.layers.redis import RedisChannelLayer, durability
 from fast_channels.testing.server import ServerProcess
 from tests.support.clusters import ClusterOfServers
 from tests.support.proxy import Proxy
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 MESSAGE = {"type": "job"}
 
@@ -136,7 +136,7 @@ async def test_a_replica_that_stands_still_is_waited_for_no_longer_than_a_send(
     await layer.send("jobs", MESSAGE)
     replica.pause()
     seconds, error = await timed_out(layer.send("jobs", MESSAGE))
-    assert 0.5 <= seconds < 2
+    assert 0.5 <= seconds < 10
     assert error.server == f"{master.url}/0"
     assert str(error).startswith(error.server)
     assert messages(master, "jobs") == 2, "it is stored"
@@ -145,15 +145,15 @@ async def test_a_replica_that_stands_still_is_waited_for_no_longer_than_a_send(
 
 
 async def test_twin_the_server_alone_is_not_waited_for(make: Make, replica: ServerProcess) -> None:
-    layer = make(durability="server")
+    layer = make(durability="server", send_timeout=60)
     await layer.send("jobs", MESSAGE)
     replica.pause()
-    await asyncio.wait_for(layer.send("jobs", MESSAGE), 0.4)
+    await asyncio.wait_for(layer.send("jobs", MESSAGE), PATIENCE)
 
 
 async def test_without_any_replica_it_is_the_same(make: Make, own_server: ServerProcess) -> None:
     seconds, _ = await timed_out(make(own_server.url).send("jobs", MESSAGE))
-    assert 0.5 <= seconds < 2
+    assert 0.5 <= seconds < 10
     assert messages(own_server, "jobs") == 1
 
 
@@ -169,39 +169,41 @@ async def test_a_replica_that_comes_back_in_time_confirms(make: Make, replica: S
 
 
 async def test_who_comes_later_waits_as_long(make: Make, replica: ServerProcess) -> None:
-    layer = make()
+    layer = make(send_timeout=2)
     await layer.send("jobs", MESSAGE)
     replica.pause()
     first = asyncio.ensure_future(timed_out(layer.send("jobs", MESSAGE)))
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(1.5)
     second = asyncio.ensure_future(timed_out(layer.send("jobs", MESSAGE)))
     for seconds, _ in (await first, await second):
-        assert 0.5 <= seconds < 0.75
+        assert 2 <= seconds < 3.5
 
 
 async def test_members_of_a_group_get_theirs_meanwhile(make: Make, replica: ServerProcess) -> None:
-    layer = make()
+    layer = make(send_timeout=60)
     channel = await layer.new_channel()
     await layer.group_add("room", channel)
     replica.pause()
-    sending = asyncio.ensure_future(timed_out(layer.group_send("room", MESSAGE)))
-    assert await asyncio.wait_for(layer.receive(channel), 0.4) == MESSAGE
+    sending = asyncio.ensure_future(layer.group_send("room", MESSAGE))
+    assert await asyncio.wait_for(layer.receive(channel), PATIENCE) == MESSAGE
+    assert not sending.done()
+    replica.resume()
     await sending
 
 
 async def test_what_was_not_stored_is_not_waited_for(make: Make, replica: ServerProcess) -> None:
-    layer = make(capacity=1)
+    layer = make(capacity=1, send_timeout=60)
     await layer.send("jobs", MESSAGE)
     replica.pause()
     with pytest.raises(ChannelFull):
-        await asyncio.wait_for(layer.send("jobs", MESSAGE), 0.4)
+        await asyncio.wait_for(layer.send("jobs", MESSAGE), PATIENCE)
 
 
 async def test_a_membership_is_not_waited_for(make: Make, replica: ServerProcess) -> None:
-    layer, other = make(), make()
+    layer, other = make(send_timeout=60), make()
     channel = await other.new_channel()
     replica.pause()
-    await asyncio.wait_for(layer.group_add("room", channel), 0.4)
+    await asyncio.wait_for(layer.group_add("room", channel), PATIENCE)
 
 
 async def test_a_send_that_is_cancelled_disturbs_nobody(make: Make, replica: ServerProcess) -> None:

@@ -204,7 +204,7 @@ async def test_an_owner_that_nobody_hears_of_is_an_error(layer: Layer, redis_url
     """It may be gone, or cut off: to say that it was done would be wrong."""
     channel = await layer.new_channel()
     await layer.close()
-    async with Layer([redis_url], prefix=layer.prefix, send_timeout=0.3) as other:
+    async with Layer([redis_url], prefix=layer.prefix, send_timeout=1) as other:
         with pytest.raises(OutcomeUnknown, match="is its process gone"):
             await getattr(other, op)("room", channel)
 
@@ -231,7 +231,7 @@ async def test_a_join_that_is_cancelled_takes_nothing_from_another(layer: Layer)
 
 
 async def test_a_join_that_fails_takes_back_its_own_membership_alone(proxy: Proxy) -> None:
-    async with Layer([proxy.url], prefix="join-that-fails", send_timeout=0.5) as layer:
+    async with Layer([proxy.url], prefix="join-that-fails", send_timeout=2) as layer:
         member, late = await layer.new_channel(), await layer.new_channel()
         await layer.group_add("room", member)
         proxy.close()
@@ -271,7 +271,7 @@ async def test_a_channel_that_its_owner_released_joins_nothing(layer: Layer, oth
 async def test_an_owner_that_does_not_answer_leaves_the_outcome_unknown(
     make_layer: MakeLayer, addresses: Addresses, raw: "Redis"
 ) -> None:
-    asker = make_layer(send_timeout=0.3)
+    asker = make_layer(send_timeout=1)
     with raw.pubsub() as deaf:  # type: ignore[no-untyped-call]
         deaf.subscribe(addresses.inbox("deaf"))
         assert deaf.get_message(timeout=10)
@@ -287,7 +287,7 @@ async def kept_out(own_server: ServerProcess) -> AsyncIterator[tuple[Layer, Laye
         channels = ["asgi|i|*"]
         admin.acl_setuser("narrow", enabled=True, passwords=["+secret"], channels=channels, commands=["+@all"])
     narrow = own_server.url.replace("//", "//narrow:secret@")
-    async with Layer([narrow]) as first, Layer([own_server.url], send_timeout=0.5) as second:
+    async with Layer([narrow]) as first, Layer([own_server.url], send_timeout=2) as second:
         yield first, second
 
 

@@ -334,7 +334,7 @@ async def test_closing_without_a_server_takes_a_second_and_leaves_no_task(
     await of_me.join("room")
     proxy.close()
     of_me.renew(1.0)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(5):
         await of_me.close()
     await until(lambda: not [task for task in asyncio.all_tasks() if "group" in task.get_name()])
     proxy.forward()

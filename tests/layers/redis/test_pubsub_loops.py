@@ -181,7 +181,7 @@ def test_what_a_closed_loop_held_survives_an_outage_when_it_is_taken_over(
     redis_server: ServerProcess, run: Run[Any]
 ) -> None:
     with Proxy(redis_server.port) as proxy:
-        layer = Layer([proxy.url], prefix=f"adopt-{os.getpid()}", send_timeout=0.3)
+        layer = Layer([proxy.url], prefix=f"adopt-{os.getpid()}", send_timeout=2)
 
         async def first() -> str:
             channel = await layer.new_channel()

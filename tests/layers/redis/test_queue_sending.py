@@ -207,7 +207,7 @@ async def test_many_messages_in_a_row_may_be_large(make_queue: MakeQueue) -> Non
 
 
 async def test_who_waits_for_a_server_in_vain_has_sent_nothing(make_queue: MakeQueue, proxy: Proxy) -> None:
-    layer = make_queue(hosts=[proxy.url], send_timeout=0.2)
+    layer = make_queue(hosts=[proxy.url], send_timeout=1.5)
     proxy.close()
     sending = [layer.send("jobs", {"n": number}) for number in range(3)]
     outcomes = await asyncio.gather(*sending, layer.group_send("room", {}), return_exceptions=True)
@@ -220,7 +220,7 @@ async def test_who_waits_for_a_server_in_vain_has_sent_nothing(make_queue: MakeQ
 
 
 async def test_who_hears_nothing_of_what_was_sent_does_not_know(make_queue: MakeQueue, proxy: Proxy) -> None:
-    layer, receiver = make_queue(hosts=[proxy.url], send_timeout=0.3), make_queue()
+    layer, receiver = make_queue(hosts=[proxy.url], send_timeout=1.5), make_queue()
     await layer.send("jobs", {"n": 0})
     await until(lambda: not layer._here()._pulse._work)  # else it may be the answer to a question of the layer's own
     proxy.drop_reply(1000)

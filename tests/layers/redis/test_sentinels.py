@@ -69,7 +69,7 @@ async def test_two_masters_may_share_the_load(layer: Any, sentinels: Trio, secon
 @pytest.mark.parametrize("layer", LAYERS)
 async def test_without_either_password_nothing_is_sent(layer: Any, which: str, sentinels: Trio) -> None:
     options = {name: value for name, value in sentinels.options.items() if name != which}
-    async with layer(**options, send_timeout=0.5) as layer:
+    async with layer(**options, send_timeout=2) as layer:
         with pytest.raises(Exception, match=r"NOAUTH|already authenticated|Authentication required") as caught:
             await layer.send("jobs", MESSAGE)
     assert SERVER_PASSWORD not in str(caught.value)
@@ -95,6 +95,6 @@ async def test_twin_a_sentinel_that_is_always_asked_first_is_believed_for_ever(
     layer: Any, behind: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Endpoint, "_first", property(lambda endpoint: 0, lambda endpoint, turn: None))
-    async with layer(**behind, send_timeout=1) as layer:
+    async with layer(**behind, send_timeout=2) as layer:
         with pytest.raises(ServerUnreachable, match="it is a replica"):
             await layer.send("jobs", MESSAGE)

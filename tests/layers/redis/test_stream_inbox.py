@@ -25,7 +25,7 @@ def epoch_of(layer: RedisChannelLayer, admin: "Redis") -> object:
 
 async def made_again(layer: RedisChannelLayer, admin: "Redis", before: object) -> None:
     """The inbox is there, in another life."""
-    await until(lambda: epoch_of(layer, admin) not in (None, before), timeout=3)
+    await until(lambda: epoch_of(layer, admin) not in (None, before), timeout=10)
 
 
 def member_of(layer: RedisChannelLayer, admin: "Redis") -> str:
@@ -83,8 +83,8 @@ async def test_after_a_flush_of_the_server_all_is_as_before_within_a_second_or_t
         before = epoch_of(layer, admin)
         admin.flushall()
         await made_again(layer, admin, before)
-        await until(lambda: members(layer, admin, "one") == {member_of(layer, admin), "c:jobs"}, timeout=3)
-        await until(lambda: members(layer, admin, "two") == {member_of(layer, admin)}, timeout=3)
+        await until(lambda: members(layer, admin, "one") == {member_of(layer, admin), "c:jobs"}, timeout=10)
+        await until(lambda: members(layer, admin, "two") == {member_of(layer, admin)}, timeout=10)
         await sender.group_send("one", {"n": n})
         await sender.group_send("two", {"n": 10 + n})
         await sender.send(channel, {"n": 20 + n})

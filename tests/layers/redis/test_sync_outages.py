@@ -125,13 +125,13 @@ def test_what_was_published_when_the_answer_was_lost_is_told_and_not_repeated(ma
 
 
 def test_an_answer_that_never_comes_is_told_in_time(make: Make, proxy: Proxy) -> None:
-    sender = make(RedisChannelLayer, proxy.url, send_timeout=0.3)
+    sender = make(RedisChannelLayer, proxy.url, send_timeout=1.5)
     sender.sync.send("jobs", {"n": 0})
     proxy.blackhole()
     began = time.monotonic()
     with pytest.raises(OutcomeUnknown):
         sender.sync.send("jobs", {"n": 1})
-    assert 0.2 < time.monotonic() - began < PATIENCE / 2
+    assert 1.4 < time.monotonic() - began < PATIENCE / 2
     with pytest.raises(ServerUnreachable):
         sender.sync.send("jobs", {"n": 2})
     proxy.forward()
@@ -258,7 +258,7 @@ def test_a_refusal_that_passes_is_waited_for(make: Make, own_server: ServerProce
 
 
 def test_one_that_does_not_is_told(make: Make, own_server: ServerProcess) -> None:
-    layer = make(RedisChannelLayer, own_server.url, send_timeout=0.2)
+    layer = make(RedisChannelLayer, own_server.url, send_timeout=1.5)
     with Redis(port=own_server.port) as admin:
         admin.config_set("min-replicas-to-write", 1)
         with pytest.raises(ServerRefused, match="NOREPLICAS"):
@@ -266,14 +266,14 @@ def test_one_that_does_not_is_told(make: Make, own_server: ServerProcess) -> Non
 
 
 def test_without_a_replica_nothing_is_replicated(make: Make) -> None:
-    layer = make(RedisChannelLayer, durability="replicated", send_timeout=0.2)
+    layer = make(RedisChannelLayer, durability="replicated", send_timeout=1.5)
     with pytest.raises(OutcomeUnknown, match="accepted the message, but no replica confirmed it"):
         layer.sync.send("jobs", {"n": 1})
     assert layer.sync.receive("jobs", timeout=PATIENCE) == {"n": 1}
 
 
 def test_a_shard_that_is_away_keeps_nothing_from_the_others(make: Make, redis_url: str) -> None:
-    layer = make(RedisChannelLayer, hosts=[redis_url, f"redis://127.0.0.1:{free_port()}"], send_timeout=0.5)
+    layer = make(RedisChannelLayer, hosts=[redis_url, f"redis://127.0.0.1:{free_port()}"], send_timeout=2)
     away: list[str] = []
     there: list[str] = []
     for number in range(40):
