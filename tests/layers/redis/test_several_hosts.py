@@ -245,6 +245,23 @@ async def test_of_several_groups_those_on_a_living_server_get_the_message(
     assert await asyncio.wait_for(layer.receive(channel), 10) == MESSAGE
 
 
+async def test_a_group_on_a_dead_server_does_not_delay_the_other_groups_of_a_message(
+    make: Make, dead: ServerProcess
+) -> None:
+    layer = await make(QUEUE, **MUCH)
+    channel, living, gone = await layer.new_channel(), name_at(LIVING, "g", QUEUE), name_at(DEAD, "g", QUEUE)
+    for group in (living, gone):
+        await layer.group_add(group, channel)
+    dead.pause()
+    sending = asyncio.ensure_future(layer.group_send([gone, living], {"number": 1}))
+    assert await asyncio.wait_for(layer.receive(channel), PATIENCE) == {"number": 1}
+    assert not sending.done()
+    dead.resume()
+    await sending
+    await layer.send(channel, {"number": 2})
+    assert await layer.receive(channel) == {"number": 2}, "and it gets it once"
+
+
 async def test_a_process_whose_own_channels_are_unreachable_hears_its_groups_elsewhere(
     make: Make, dead: ServerProcess
 ) -> None:

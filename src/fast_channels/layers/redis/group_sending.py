@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from fast_channels.exceptions import OutcomeUnknown, ServerRefused, ServerUnreachable
@@ -15,7 +15,7 @@ from fast_channels.layers.redis.hub import Hub
 from fast_channels.layers.redis.keys import QueueKeys
 from fast_channels.layers.redis.mailroom import pack_head
 from fast_channels.layers.redis.outbox import PASSING, PAUSE
-from fast_channels.layers.redis.recipients import Recipients, by_owner, recipients_of, unreached
+from fast_channels.layers.redis.recipients import Recipients, by_owner, unreached
 from fast_channels.layers.redis.results import STORED, count_dropped
 from fast_channels.layers.redis.scripts import MEMBERS, run
 from fast_channels.layers.redis.ways import GroupOutlet
@@ -101,12 +101,17 @@ class GroupSending:
             FastChannelsError: what went wrong first.
         """
         errors: list[Exception] = []
+        found: Recipients[GroupOutlet] = Recipients({}, [])
+        posts: list[tuple[Member, Post]] = []
+
+        async def send_to(group: GroupOutlet) -> None:
+            new = found.add(group, await self._members(group), excluded)
+            posts.extend(self._posted(hub, new, letters, errors))
+
         if len(groups) == 1:
-            listed = [(groups[0], await self._members(groups[0]))]
+            await send_to(groups[0])
         else:
-            listed = await self._members_of_all(groups, errors)
-        found = recipients_of(listed, excluded)
-        posts = self._posted(hub, found.members, letters, errors)
+            errors += await _failures(send_to(group) for group in groups)
         results = {}
         for member, post in posts:
             try:
@@ -142,21 +147,6 @@ class GroupSending:
 
     # Who is in a group
 
-    async def _members_of_all(
-        self, groups: Sequence[GroupOutlet], errors: list[Exception]
-    ) -> list[tuple[GroupOutlet, list[bytes]]]:
-        """The members of each group. What goes wrong is added to `errors`."""
-        found = []
-        answers = await asyncio.gather(*map(self._members, groups), return_exceptions=True)
-        for group, members in zip(groups, answers, strict=True):
-            if isinstance(members, Exception):
-                errors.append(members)
-            elif isinstance(members, BaseException):
-                raise members
-            else:
-                found.append((group, members))
-        return found
-
     async def _members(self, outlet: GroupOutlet) -> list[bytes]:
         """The members of a group: asked again if the answer is lost, as nothing is sent by asking."""
         loop = asyncio.get_running_loop()
@@ -185,6 +175,17 @@ class GroupSending:
             _take_out(group, member)
         for result, groups in dropped:
             count_dropped(self._wiring.counters, result, f"of group {', '.join(group.name for group in groups)}")
+
+
+async def _failures(doing: Iterable[Awaitable[None]]) -> list[Exception]:
+    """Do it all at once; what went wrong."""
+    errors = []
+    for error in await asyncio.gather(*doing, return_exceptions=True):
+        if isinstance(error, Exception):
+            errors.append(error)
+        elif error is not None:
+            raise error
+    return errors
 
 
 def _take_out(outlet: GroupOutlet, member: bytes) -> None:

@@ -31,26 +31,32 @@ class Recipients(NamedTuple, Generic[Group]):
     strangers: list[tuple[Group, bytes]]
     """Groups with what is no member of them: somebody else has put it there."""
 
+    def add(self, group: Group, listed: Sequence[bytes], excluded: Collection[str] = ()) -> list[Member]:
+        """Add a group with its members as they stand on the server; those that no group before has named.
+
+        Excluded channels of inboxes are left out by their owners; shared ones, here.
+        """
+        new = []
+        for data in listed:
+            member = _read(data) if len(data) <= LONGEST else read_member(data)
+            if member is None:
+                self.strangers.append((group, data))
+            elif member in self.members:
+                self.members[member].append(group)
+            elif not member.channel or member.channel not in excluded:
+                self.members[member] = [group]
+                new.append(member)
+        return new
+
 
 def recipients_of(
     members: Iterable[tuple[Group, Sequence[bytes]]], excluded: Collection[str] = ()
 ) -> Recipients[Group]:
-    """The recipients, from groups with their members as they stand on the server.
-
-    Excluded channels of inboxes are left out by their owners; shared ones, here.
-    """
-    found: dict[Member, list[Group]] = {}
-    strangers = []
+    """The recipients, from groups with their members as they stand on the server."""
+    found: Recipients[Group] = Recipients({}, [])
     for group, listed in members:
-        for data in listed:
-            member = _read(data) if len(data) <= LONGEST else read_member(data)
-            if member is None:
-                strangers.append((group, data))
-            elif member in found:
-                found[member].append(group)
-            elif not member.channel or member.channel not in excluded:
-                found[member] = [group]
-    return Recipients(found, strangers)
+        found.add(group, listed, excluded)
+    return found
 
 
 class Unreached(NamedTuple, Generic[Group]):
