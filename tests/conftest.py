@@ -9,6 +9,7 @@ to a layer lacks nothing: `pytest.skip("this layer keeps nothing for nobody")`.
 
 import os
 import re
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -23,6 +24,9 @@ pytest_plugins = [f"tests.support.{name}" for name in ("alarms", "servers", "sen
 # The machine may be busy: how long an example takes says nothing.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
+
+# Who is started in the background of a script ignores it, and so would each program that a test starts to interrupt it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REQUIRED = {name for name in os.environ.get("FAST_CHANNELS_REQUIRE", "").split(",") if name}
 SYSTEM_PACKAGE = re.compile(r"system package", re.IGNORECASE)
