@@ -1,12 +1,16 @@
 """Which server a thread connects to: the same one as a loop does, for the same reasons."""
 
+import socket
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
 
 from fast_channels.layers.mailbox import Counters
+from fast_channels.layers.redis import blocking_servers
 from fast_channels.layers.redis.blocking_servers import BlockingEndpoint, servers_for_threads
 from fast_channels.layers.redis.cluster import Cluster
 from fast_channels.layers.redis.config import Server, parse_hosts
@@ -62,10 +66,51 @@ def test_a_master_is_asked_for_and_asked_about(sentinels: Trio) -> None:
     endpoint = BlockingEndpoint(parse_hosts([sentinels.host])[0])
     connection = endpoint.connect(soon())
     assert connection.peer == ("127.0.0.1", sentinels.master.port)
-    assert endpoint.another_master(connection) is None
+    assert endpoint.another_master(connection, soon()) is None
     connection.peer = ("127.0.0.1", 1)
-    assert endpoint.another_master(connection) == f"127.0.0.1:{sentinels.master.port}"
+    assert endpoint.another_master(connection, soon()) == f"127.0.0.1:{sentinels.master.port}"
     connection.close()
+
+
+@contextmanager
+def silent_servers(count: int) -> Iterator[list[socket.socket]]:
+    """They accept connections, and say nothing."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+
+
+def beside(sentinels: Trio, silent: list[socket.socket]) -> BlockingEndpoint:
+    """The servers that say nothing are asked first."""
+    nodes = [each.getsockname() for each in silent] + sentinels.nodes
+    return BlockingEndpoint(parse_hosts([{**sentinels.host, "sentinels": nodes}])[0])
+
+
+def test_sentinels_that_say_nothing_hold_nobody_up_for_longer_than_a_second(sentinels: Trio) -> None:
+    connection = BlockingEndpoint(parse_hosts([sentinels.host])[0]).connect(soon())
+    with silent_servers(6) as silent:
+        began = time.monotonic()
+        assert beside(sentinels, silent).another_master(connection, soon()) is None
+        assert time.monotonic() - began < 5 * blocking_servers.QUICK
+    connection.close()
+
+
+def test_a_sentinel_that_said_nothing_is_asked_last_the_next_time(
+    sentinels: Trio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocking_servers, "ASK_AGAIN", 0)
+    monkeypatch.setattr(blocking_servers, "QUICK", PATIENCE)
+    with silent_servers(1) as (silent,):
+        endpoint = beside(sentinels, [silent])
+        connection = BlockingEndpoint(parse_hosts([sentinels.host])[0]).connect(soon())
+        connection.peer = ("127.0.0.1", 1)
+        for _ in range(3):
+            named = endpoint.another_master(connection, time.monotonic() + 4)
+            assert named == f"127.0.0.1:{sentinels.master.port}"
+        silent.settimeout(0)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+        connection.close()
 
 
 def test_a_sentinel_that_is_away_is_passed_over(sentinels: Trio) -> None:

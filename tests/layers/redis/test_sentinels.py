@@ -1,17 +1,21 @@
 """Both layers over Sentinels, with the arguments that the guide prints and as an entry of `hosts`."""
 
 import asyncio
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 
 from fast_channels.exceptions import ServerUnreachable
 from fast_channels.layers import BaseChannelLayer
-from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
+from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer, blocking_servers, topology
+from fast_channels.layers.redis.blocking_servers import BlockingEndpoint
+from fast_channels.layers.redis.config import parse_hosts
 from fast_channels.layers.redis.topology import Endpoint
 from fast_channels.testing.server import ServerProcess
 from tests.support.sentinels import SENTINEL_PASSWORD, SERVER_PASSWORD, SERVICE, Trio, sentinel_of
+from tests.support.waiting import PATIENCE
 
 LAYERS: list[Any] = [RedisChannelLayer, RedisPubSubChannelLayer]
 
@@ -98,3 +102,46 @@ async def test_twin_a_sentinel_that_is_always_asked_first_is_believed_for_ever(
     async with layer(**behind, send_timeout=2) as layer:
         with pytest.raises(ServerUnreachable, match="it is a replica"):
             await layer.send("jobs", MESSAGE)
+
+
+async def test_what_sentinels_said_before_a_connection_was_made_is_not_held_against_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was true then: a failover has come between."""
+    for module in (topology, blocking_servers):
+        monkeypatch.setattr(module, "ASK_AGAIN", 3600)
+    with Trio() as trio:
+        host = parse_hosts([trio.host])[0]
+        endpoint, blocking = Endpoint(host), BlockingEndpoint(host)
+        for connect in (endpoint_connects(endpoint), blocking_connects(blocking)):
+            assert await connect() is None
+        old = trio.master
+        old.kill()
+        await trio.failed_over(old)
+        for connect in (endpoint_connects(endpoint), blocking_connects(blocking)):
+            assert await connect() is None
+
+
+def endpoint_connects(endpoint: Endpoint) -> Callable[[], Awaitable[str | None]]:
+    """Connects, and tells which other master there is said to be."""
+
+    async def connect() -> str | None:
+        connection = await endpoint.connect(lambda push: None, lambda: None)
+        another = await endpoint.another_master(connection)
+        connection.close(ConnectionError("it has served"))
+        return another
+
+    return connect
+
+
+def blocking_connects(endpoint: BlockingEndpoint) -> Callable[[], Awaitable[str | None]]:
+    """The same in a thread."""
+
+    def connect() -> str | None:
+        deadline = time.monotonic() + PATIENCE
+        connection = endpoint.connect(deadline)
+        another = endpoint.another_master(connection, deadline)
+        connection.close()
+        return another
+
+    return lambda: asyncio.to_thread(connect)

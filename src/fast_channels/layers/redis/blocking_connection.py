@@ -34,8 +34,8 @@ class BlockingConnection:
         self._owed = 0  # replies that were not read
         self.peer = peer
         """Host and port that it leads to, as whoever made it named them."""
-        self.checked_at = time.monotonic()
-        """When the server last said what it is."""
+        self.begun_at = self.checked_at = time.monotonic()
+        """When it was made, and when the server last said what it is."""
 
     def __repr__(self) -> str:
         state = "over" if self._socket.fileno() < 0 else "open"

@@ -27,7 +27,7 @@ Place: TypeAlias = int | Node
 """Tells servers apart: the number of a shard, or the node of a Cluster."""
 
 QUICK: Final = 1.0
-"""Seconds for a Sentinel that others can stand in for."""
+"""Seconds in which Sentinels are asked whether the master is still one, while somebody waits to send."""
 
 
 class BlockingServers(Protocol):
@@ -73,7 +73,8 @@ class BlockingEndpoint:
         self._any_role = any_role
         self._first = 0  # the Sentinel that is asked first
         self._asked_at = float("-inf")  # when all were asked
-        self._named: tuple[str, int] | None = None  # whom most of them named then
+        self._named: tuple[float, tuple[str, int] | None] = (self._asked_at, None)  # since when, whom most of them name
+        self._silent: set[tuple[str, int]] = set()  # who did not answer is asked last
 
     def __repr__(self) -> str:
         return f"<BlockingEndpoint {self.label}>"
@@ -94,26 +95,34 @@ class BlockingEndpoint:
             self._first += 1  # a Sentinel that is behind names the old master: another one may know better
             raise
 
-    def another_master(self, connection: BlockingConnection) -> str | None:
+    def another_master(self, connection: BlockingConnection, deadline: float) -> str | None:
         """The master that most Sentinels name, if it is not the one that `connection` leads to; else None."""
         if isinstance(self._where, Server):
             return None
-        if time.monotonic() - self._asked_at > ASK_AGAIN:
-            self._asked_at = time.monotonic()
-            self._named = most_named(self._asked_all(self._where), len(self._where.sentinels))
-        if self._named is None or self._named == connection.peer:
+        now = time.monotonic()
+        if now - self._asked_at > ASK_AGAIN:
+            self._asked_at = now
+            self._named = now, self._named_by_most(self._where, min(deadline, now + QUICK))
+        named_at, named = self._named
+        if named is None or named == connection.peer or named_at < connection.begun_at:
             return None
         self._first += 1  # whoever named the other one is behind
-        return "{}:{}".format(*self._named)
+        return "{}:{}".format(*named)
 
-    def _asked_all(self, master: SentinelMaster) -> "Counter[tuple[str, int]]":
+    def _named_by_most(self, master: SentinelMaster, deadline: float) -> tuple[str, int] | None:
         named: Counter[tuple[str, int]] = Counter()
-        for node in master.sentinels:
+        nodes = sorted(master.sentinels, key=self._silent.__contains__)
+        for left, node in zip(range(len(nodes), 0, -1), nodes, strict=True):
+            share = max(0.01, (deadline - time.monotonic()) / left)
             try:
-                named[_ask(node, master, QUICK)] += 1
+                named[_ask(node, master, share)] += 1
             except (RedisError, OSError):
-                continue
-        return named
+                self._silent.add(node)
+            else:
+                self._silent.discard(node)
+            if (most := most_named(named, len(nodes))) is not None:
+                return most
+        return None
 
     def _locate(self, deadline: float) -> Server:
         if isinstance(self._where, Server):
@@ -183,6 +192,7 @@ class _Cluster:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._in_doubt = False
+        self._silent: set[Node] = set()  # who did not answer is asked last
 
     def place_of(self, address: bytes) -> Place | None:
         return None if self._in_doubt else self._cluster.node_of(self._cluster.slot_of(address))
@@ -200,14 +210,16 @@ class _Cluster:
         self._in_doubt = False
 
     def _learn(self, deadline: float) -> None:
-        nodes = self._cluster.some_nodes()
+        nodes = sorted(self._cluster.some_nodes(), key=self._silent.__contains__)
         failed: dict[Node, BaseException] = {}
         for left, node in zip(range(len(nodes), 0, -1), nodes, strict=True):
             share = (deadline - time.monotonic()) / (left + 1)
             try:
                 answer = self._ask(node, time.monotonic() + share)
+                self._silent.discard(node)
                 return self._cluster.take_in(*read_map(answer, node))
             except (OSError, FastChannelsError) as error:
+                self._silent.add(node)
                 failed[node] = error
         raise self._cluster.nobody_says(failed)
 

@@ -7,16 +7,18 @@ it.
 import asyncio
 import contextlib
 import socket
+import time
 from asyncio.trsock import TransportSocket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol, cast
 
 from hiredis import PushNotification, Reader, ReplyError, pack_command
 
 from fast_channels.exceptions import OutcomeUnknown, ServerRefused, ServerUnreachable
+from fast_channels.layers.forking import forks, leave_descriptor_to_parent, start_afresh_in_children
 
-__all__ = ["Answer", "Connection", "PushHandler", "Sink", "failure_of", "packed"]
+__all__ = ["Answer", "Connection", "PushHandler", "Sink", "failure_of", "packed", "unshared"]
 
 PushHandler = Callable[[list[Any]], None]
 """Gets every push but the confirmations of subscriptions: a list that begins with its kind."""
@@ -27,6 +29,10 @@ CONFIRMATIONS: Final = frozenset({b"subscribe", b"unsubscribe", b"ssubscribe", b
 
 WRITE_BUFFER: Final = 4 * 1024 * 1024
 """Bytes that wait for a server that does not read before commands are held back."""
+
+
+ATTEMPTS: Final = 4
+"""Connections that are made at most, to get one that no child has, too."""
 
 
 class Answer(Protocol):
@@ -76,6 +82,7 @@ class Connection(asyncio.Protocol):
         self._on_writable = on_writable
         self._reader = Reader(notEnoughData=INCOMPLETE)
         self._transport: asyncio.Transport | None = None
+        self._socket: Any = None
         self._replies: deque[Answer] = deque()
         self._confirmations: dict[Answer, tuple[bytes, int]] = {}  # of which kind, how many are left
         self._outgoing: list[bytes] = []
@@ -87,8 +94,12 @@ class Connection(asyncio.Protocol):
         """Whether the server does not read, or the connection is over: then hold commands back."""
         self.heard_at = self._loop.time()
         """When something was last received, on the loop's clock: a sign of life."""
+        self.begun_at = time.monotonic()
+        """When it was made, on the monotonic clock."""
         self.peer: tuple[str, int] | None = None
         """Host and port that it leads to, as whoever made it named them."""
+        self.forks = -1
+        """`forking.forks()` when it was made: children that are forked later leave it to their parent."""
         self.lost: asyncio.Future[BaseException] = self._loop.create_future()
         """Resolves with the reason when the connection is over."""
         self.suspected: asyncio.Future[None] = self._loop.create_future()
@@ -171,6 +182,13 @@ class Connection(asyncio.Protocol):
             with contextlib.suppress(OSError):  # the server was first
                 sock.shutdown(socket.SHUT_RDWR)
 
+    def _after_fork(self) -> None:
+        """Leave the socket to the parent: the server sees its end when the parent ends it, not when the child ends."""
+        inherited, self._socket = self._socket, None  # the child of this child has nothing to leave
+        number = inherited.fileno() if inherited is not None else -1
+        if number >= 0:  # else it is closed
+            leave_descriptor_to_parent(number)
+
     def _flush(self) -> None:
         try:
             if self._preparing:
@@ -196,6 +214,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
+        self._socket = transport.get_extra_info("socket")  # now: a TLS transport that is closed cannot say
+        self.forks = forks()
+        start_afresh_in_children(self)
 
     def data_received(self, data: bytes) -> None:
         self.heard_at = self._loop.time()
@@ -266,6 +287,20 @@ class Connection(asyncio.Protocol):
         self._prepare()
         if not self.lost.done():
             self.lost.set_result(self._error)
+
+
+async def unshared(connect: Callable[[], Awaitable[Connection]]) -> Connection:
+    """What `connect` makes; again, if this process forked before there was a transport: a child would keep the socket.
+
+    A process that forks all the time gets one nevertheless.
+    """
+    for _ in range(ATTEMPTS - 1):
+        before = forks()
+        connection = await connect()
+        if connection.forks == before:
+            return connection
+        connection.close(ConnectionError("the process forked while it was made"))
+    return await connect()
 
 
 def packed(*args: bytes | str | int) -> bytes:

@@ -288,7 +288,7 @@ class Courier:
             return ConnectionError(str(answer))
         if is_replica(answer):
             return ConnectionError(REPLICA)
-        master = self._servers.endpoint(place).another_master(connection)
+        master = self._servers.endpoint(place).another_master(connection, deadline)
         if master is not None:
             return ConnectionError(f"most Sentinels name another master, {master}")
         connection.checked_at = time.monotonic()

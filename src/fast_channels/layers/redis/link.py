@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from hiredis import ReplyError
 
 from fast_channels.exceptions import ServerRefused, ServerUnreachable
-from fast_channels.layers.redis.connection import Answer, Connection, failure_of, packed
+from fast_channels.layers.redis.connection import Answer, Connection, failure_of, packed, unshared
 from fast_channels.layers.redis.topology import REPLICA, Endpoint, is_replica
 
 __all__ = ["Commands", "Link", "LinkEvents", "Patience", "backoff", "forget", "reply_of"]
@@ -320,7 +320,7 @@ class Link:
         await asyncio.sleep(min(pause, max(self._patience.send / 2, 0.1)))  # who waits sees an attempt in their time
         connection: Connection | None = None
         try:
-            connection = await self._endpoint.connect(self._pushed, self._send_waiting)
+            connection = await unshared(lambda: self._endpoint.connect(self._pushed, self._send_waiting))
             async with asyncio.timeout(self._patience.restore):
                 await self._events.on_connect(connection)
         except BaseException as error:
@@ -398,7 +398,7 @@ class Link:
         """End a connection to a server that others have replaced, though it does not know."""
         master = await self._endpoint.another_master(connection)
         if master is None:
-            self._agreed_at = self._endpoint.asked_at
+            self._agreed_at = max(self._agreed_at, self._endpoint.asked_at)
         elif not connection.lost.done():
             connection.heard_at = self._agreed_at  # somebody else may be the master since then
             connection.close(ConnectionError(f"most Sentinels name another master, {master}"))

@@ -109,7 +109,8 @@ class Endpoint:
 
     _first = 0  # the Sentinel that is asked first
     _asked_at = float("-inf")  # when all were asked
-    _named: tuple[str, int] | None = None  # whom most of them named then
+    _named: tuple[str, int] | None = None  # whom most of them named
+    _named_at = float("-inf")  # when those were asked who named it: while they are asked again, it is what there is
 
     def __init__(self, where: Server | SentinelMaster, *, any_role: bool = False) -> None:
         self._where = where
@@ -143,25 +144,27 @@ class Endpoint:
 
     @property
     def asked_at(self) -> float:
-        """When the Sentinels were asked last, on the monotonic clock; infinite where there are none."""
-        return float("inf") if isinstance(self._where, Server) else self._asked_at
+        """When the Sentinels were asked that answered last, on the monotonic clock; infinite where there are none."""
+        return float("inf") if isinstance(self._where, Server) else self._named_at
 
     async def another_master(self, connection: Connection) -> str | None:
         """The master that most Sentinels name, if it is not the one that `connection` leads to; else None.
 
         A master that is cut off from its Sentinels still calls itself one, and takes what nobody will hear. They are
-        asked once in `ASK_AGAIN` seconds, for all connections.
+        asked once in `ASK_AGAIN` seconds, for all connections. Of a connection that is younger than their answer they
+        have said nothing: it may lead to who was made the master since.
         """
         if isinstance(self._where, Server):
             return None
-        if time.monotonic() - self._asked_at > ASK_AGAIN:
-            self._asked_at = time.monotonic()
+        now = time.monotonic()
+        if now - self._asked_at > ASK_AGAIN:
+            self._asked_at = now
             asking = (_ask(node, self._where.name, {**QUICK, **self._where.sentinel_options})
                       for node in self._where.sentinels)  # fmt: skip
             answers = await asyncio.gather(*asking, return_exceptions=True)
             named = Counter((host, int(port)) for host, port in (each for each in answers if isinstance(each, tuple)))
-            self._named = most_named(named, len(self._where.sentinels))
-        if self._named is None or self._named == connection.peer:
+            self._named, self._named_at = most_named(named, len(self._where.sentinels)), now
+        if self._named is None or self._named == connection.peer or self._named_at < connection.begun_at:
             return None
         self._first += 1  # whoever named the other one is behind
         return "{}:{}".format(*self._named)
