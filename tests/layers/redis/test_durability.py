@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from fast_channels.exceptions import ChannelFull, OutcomeUnknown
-from fast_channels.layers.redis import RedisChannelLayer, durability
+from fast_channels.exceptions import ChannelFull, NotAllSent, OutcomeUnknown
+from fast_channels.layers.redis import RedisChannelLayer, courier, durability
+from fast_channels.layers.redis.blocking_connection import BlockingConnection
 from fast_channels.testing.server import ServerProcess
 from tests.support.clusters import ClusterOfServers
 from tests.support.proxy import Proxy
@@ -292,6 +293,80 @@ async def test_twin_without_asking_who_it_is_another_server_confirms_what_it_nev
         own_server.kill()
         await asyncio.wait_for(sending, 10)
         assert messages(heir, "jobs") == 0
+
+
+# From a thread, over the connection that the message was sent over
+
+
+AN_ANSWER = b"$3\r\n0:1\r\n"
+"""Of the script that stored one message."""
+
+
+@pytest.fixture
+def heir() -> Iterator[ServerProcess]:
+    """A server with a replica that has all that it has."""
+    with ServerProcess(AT_ONCE) as heir, replica_of(heir):
+        yield heir
+
+
+@pytest.fixture
+def threaded(proxy_to_master: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[RedisChannelLayer]:
+    """Its `sync` has a connection over the proxy, and the next one of two answers is the last that comes over it."""
+    monkeypatch.setattr(courier.Courier, "_is_check_due", lambda *_: False)  # so nothing else is answered first
+    layer = RedisChannelLayer(hosts=[proxy_to_master.url], durability="replicated", send_timeout=20)
+    with layer.sync:
+        layer.sync.send("others", MESSAGE)
+        proxy_to_master.cut_reply_after(len(AN_ANSWER))
+        yield layer
+
+
+@pytest.fixture
+def proxy_to_master(master: ServerProcess, replica: ServerProcess) -> Iterator[Proxy]:
+    with Proxy(master.port) as proxy:
+        yield proxy
+
+
+TWO = [("first", MESSAGE), ("second", MESSAGE)]
+
+
+def test_a_server_cannot_confirm_what_another_one_has_accepted_in_the_same_call(
+    threaded: RedisChannelLayer, proxy_to_master: Proxy, heir: ServerProcess
+) -> None:
+    proxy_to_master.target = ("127.0.0.1", heir.port)
+    with pytest.raises(NotAllSent) as caught:
+        threaded.sync.send_many(TWO)
+    (failure,) = caught.value.failures
+    assert isinstance(failure.error, OutcomeUnknown)
+    assert failure.channel == "first"
+    assert "another server has taken its place" in str(failure.error)
+    assert (messages(heir, "first"), messages(heir, "second")) == (0, 1)
+
+
+def test_twin_in_threads_without_asking_who_it_is_it_confirms_what_it_never_had(
+    threaded: RedisChannelLayer, proxy_to_master: Proxy, heir: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BlockingConnection, "run_id", property(lambda _: "the only one", lambda *_: None))
+    proxy_to_master.target = ("127.0.0.1", heir.port)
+    threaded.sync.send_many(TWO)
+    assert (messages(heir, "first"), messages(heir, "second")) == (0, 1)
+
+
+def test_a_server_that_does_not_say_who_it_is_cannot_either(
+    threaded: RedisChannelLayer, proxy_to_master: Proxy, heir: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BlockingConnection, "run_id", property(lambda _: None, lambda *_: None))
+    proxy_to_master.target = ("127.0.0.1", heir.port)
+    with pytest.raises(NotAllSent, match="the connection was lost"):
+        threaded.sync.send_many(TWO)
+
+
+def test_the_same_server_confirms_over_a_new_connection(threaded: RedisChannelLayer, replica: ServerProcess) -> None:
+    threaded.sync.send_many(TWO)
+    assert threaded.statistics().disconnections == 1
+    assert (messages(replica, "first"), messages(replica, "second")) == (1, 1)
+
+
+# Who may not wait, and who waits alone
 
 
 async def test_a_user_who_may_not_wait_is_told(make: Make, master: ServerProcess) -> None:

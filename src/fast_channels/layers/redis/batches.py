@@ -4,15 +4,23 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from hiredis import ReplyError
 
 from fast_channels.exceptions import FastChannelsError, OutcomeUnknown, ServerUnreachable
+from fast_channels.layers.redis.blocking_connection import BlockingConnection
 from fast_channels.layers.redis.connection import packed
-from fast_channels.layers.redis.courier import Errand, Repeat
+from fast_channels.layers.redis.courier import Courier, Errand, Repeat
 from fast_channels.layers.redis.destinations import Destination, read_answer
-from fast_channels.layers.redis.durability import MARK_KEPT, TOO_LATE, not_confirmed
+from fast_channels.layers.redis.durability import (
+    CONNECTION_LOST,
+    MARK_KEPT,
+    NEW_SERVER,
+    TOO_LATE,
+    not_confirmed,
+    run_id_in,
+)
 from fast_channels.layers.redis.outbox import MOST_BYTES, MOST_POSTS, Argument
 from fast_channels.layers.redis.results import STORED
 from fast_channels.layers.redis.sync import Sender
@@ -142,29 +150,57 @@ def _confirm(
 ) -> None:
     """Put an error in the place of what a server has stored, and none of its replicas confirmed."""
     until = time.monotonic() + wiring.patience.send
-    confirmed: dict[str, FastChannelsError | None] = {}
+    confirmed: dict[BlockingConnection | None, FastChannelsError | None] = {}
     for errand, result in zip(errands, results, strict=True):
         if STORED not in result:
             continue
-        label = sender.courier.label_of(errand.address)
-        if label not in confirmed:
-            confirmed[label] = _confirmation(sender, wiring, errand.address, label, until)
-        error = confirmed[label]
+        by = errand.answered_by  # of what another one has accepted, this one knows nothing
+        if by not in confirmed:
+            confirmed[by] = _confirmation(sender, wiring, errand, until)
+        error = confirmed[by]
         if error is not None:
             result[:] = [error if outcome == STORED else outcome for outcome in result]
 
 
-def _confirmation(
-    sender: Sender, wiring: QueueWiring, key: bytes, label: str, until: float
-) -> FastChannelsError | None:
-    """Write something behind what was stored, over the same connection, and wait for a replica to have it."""
-    milliseconds = max(1, round((until - time.monotonic()) * 1000))
-    written = packed(b"SET", wiring.keys.confirmed(key), b"", b"PX", MARK_KEPT)
+def _confirmation(sender: Sender, wiring: QueueWiring, errand: Errand, until: float) -> FastChannelsError | None:
+    """Wait for a replica of the server that answered to have what it stored; if none has it, why."""
     try:
-        replies: list[Any] = sender.courier.call(key, written, packed(b"WAIT", 1, milliseconds), until=until + GRACE)
+        connection = _connection_to_the_same(sender.courier, errand, until + GRACE)
+        reason = _doubt(connection, wiring.keys.confirmed(errand.address), until)
     except OSError as error:
-        return not_confirmed(label, str(error) or type(error).__name__)
-    for reply in replies:
+        reason = str(error) or type(error).__name__
+    return None if reason is None else not_confirmed(sender.courier.label_of(errand.address), reason)
+
+
+def _connection_to_the_same(courier: Courier, errand: Errand, deadline: float) -> BlockingConnection:
+    """The connection over which an errand was answered, or a later one to the same server in the same life.
+
+    Raises:
+        OSError: there is none.
+    """
+    before, now = errand.answered_by, courier.connection_for(errand.address)
+    if before is not None and before.is_usable():
+        return before
+    if before is None or before.run_id is None or now is None:
+        raise ConnectionError(CONNECTION_LOST)
+    if now.run_id is None:
+        now.run_id = run_id_in(now.call(b"INFO", b"server", deadline=deadline))
+    if now.run_id != before.run_id:
+        raise ConnectionError(NEW_SERVER)
+    return now
+
+
+def _doubt(connection: BlockingConnection, key: bytes, until: float) -> str | None:
+    """Write something behind what was stored, and wait for a replica to have it; if none has it, why."""
+    milliseconds = max(1, round((until - time.monotonic()) * 1000))
+    commands = [packed(b"SET", key, b"", b"PX", MARK_KEPT), packed(b"WAIT", 1, milliseconds)]
+    if connection.run_id is None:
+        commands.insert(0, packed(b"INFO", b"server"))  # if it breaks, the next one can tell
+    connection.write(*commands, deadline=until + GRACE)
+    *asked, written, waited = [connection.read(until + GRACE) for _ in commands]
+    for answer in asked:
+        connection.run_id = run_id_in(answer)
+    for reply in (written, waited):
         if isinstance(reply, ReplyError):
-            return not_confirmed(label, str(reply))
-    return None if replies[-1] > 0 else not_confirmed(label, TOO_LATE)
+            return str(reply)
+    return None if waited > 0 else TOO_LATE

@@ -28,6 +28,9 @@ class BlockingConnection:
     Deadlines are on the monotonic clock.
     """
 
+    run_id: str | None = None
+    """Which server it leads to, in which life of that; None: nobody has asked."""
+
     def __init__(self, sock: socket.socket, peer: tuple[str, int]) -> None:
         self._socket = sock
         self._reader = Reader(notEnoughData=INCOMPLETE)

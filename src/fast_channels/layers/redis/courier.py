@@ -53,6 +53,8 @@ class Errand:
         self.error: Exception | None = None
         """Why there is no reply."""
         self.is_done = False
+        self.answered_by: BlockingConnection | None = None
+        """Where the reply came from."""
         self.asking: Place | None = None
         """Where to ask this time, though somebody else has the slot."""
         self.trouble: BaseException | None = None
@@ -81,9 +83,9 @@ class Errand:
 
     # What becomes of an attempt
 
-    def answered(self, reply: Any) -> None:
+    def answered(self, reply: Any, connection: BlockingConnection) -> None:
         """It is done."""
-        self.reply, self.is_done = reply, True
+        self.reply, self.answered_by, self.is_done = reply, connection, True
 
     def fail(self, label: str, error: Exception) -> None:
         """It will not be done; an attempt before the one that failed may have arrived."""
@@ -155,18 +157,11 @@ class Courier:
         for errand in left:
             errand.overdue(self._servers.label_of(errand.address), self._patience.send)
 
-    def call(self, address: bytes, *commands: bytes, until: float) -> list[Any]:
-        """Replies to commands that belong to what was just carried out at `address`: on the same connection, or not.
-
-        Raises:
-            OSError: that connection is over.
-        """
+    def connection_for(self, address: bytes) -> BlockingConnection | None:
+        """The connection to the server of an address, if there is one that may be used."""
         place = self._servers.place_of(address)
         connection = self._connections.get(place) if place is not None else None
-        if connection is None or not connection.is_usable():
-            raise ConnectionError("the connection was lost")
-        connection.write(*commands, deadline=until)
-        return [connection.read(until) for _ in commands]
+        return connection if connection is not None and connection.is_usable() else None
 
     def label_of(self, address: bytes) -> str:
         """The server of an address as logs and errors name it."""
@@ -323,7 +318,7 @@ class Courier:
                 if str(reply).startswith("READONLY"):  # it follows another one now: a new connection leads there
                     demoted = ServerRefused(self._servers.endpoint(place).label, str(reply))
             else:
-                errand.answered(reply)
+                errand.answered(reply, connection)
         if demoted is not None:
             self._hang_up(place, connection, demoted)
 

@@ -14,7 +14,16 @@ from fast_channels.layers.redis.connection import Connection, packed
 from fast_channels.layers.redis.keys import QueueKeys
 from fast_channels.layers.redis.link import Commands, Link, LinkEvents, Patience
 
-__all__ = ["DURABILITIES", "MARK_KEPT", "TOO_LATE", "Durability", "not_confirmed"]
+__all__ = [
+    "CONNECTION_LOST",
+    "DURABILITIES",
+    "MARK_KEPT",
+    "NEW_SERVER",
+    "TOO_LATE",
+    "Durability",
+    "not_confirmed",
+    "run_id_in",
+]
 
 DURABILITIES: Final = ("server", "replicated")
 """When a send returns: its server has the message; a replica has it as well."""
@@ -30,6 +39,8 @@ TOO_LATE: Final = "no replica answered in time"
 RUN_ID: Final = re.compile(r"run_id:(\w+)")
 
 NEW_SERVER: Final = "another server has taken its place"
+
+CONNECTION_LOST: Final = "the connection was lost"
 
 
 class Durability:
@@ -73,7 +84,7 @@ class Durability:
     async def _identity(self, connection: Connection | None) -> str:
         """The run id of the server at the other end, of which there was an answer just now."""
         if connection is None:
-            raise _NotConfirmed("the connection was lost")
+            raise _NotConfirmed(CONNECTION_LOST)
         asked = self._identities.get(connection)
         if asked is None:
             asked = self._identities[connection] = connection.execute(b"INFO", b"server")
@@ -217,8 +228,15 @@ def _run_id(asked: "asyncio.Future[Any]") -> str:
     error = asked.exception()
     if error is not None:
         raise _NotConfirmed(str(error))
-    answer = asked.result()
-    found = RUN_ID.search(answer if isinstance(answer, str) else answer.decode(errors="replace"))
-    if found is None:
+    run_id = run_id_in(asked.result())
+    if run_id is None:
         raise _NotConfirmed("the server does not say which it is")
-    return found[1]
+    return run_id
+
+
+def run_id_in(answer: Any) -> str | None:
+    """What tells one life of a server from all others, out of its answer to INFO; None: it does not say."""
+    if not isinstance(answer, (str, bytes)):
+        return None
+    found = RUN_ID.search(answer if isinstance(answer, str) else answer.decode(errors="replace"))
+    return found[1] if found is not None else None
