@@ -9,16 +9,18 @@ export class Members {
     this.list = list;
     this.said = said;
     this.timer = setInterval(() => this.show(), 1000);
-    this.empty(null);
+    this.empty();
     this.list.replaceChildren(element("li", "empty", "nobody yet"));
   }
 
-  // A new room, or a new connection: `me` is the id of this page there.
-  empty(me) {
-    this.me = me;
+  // A new room.
+  empty() {
+    this.me = null; // the id of this page there
     this.rosters = new Map();
     this.frozen = false;
-    this.shown = null;
+    this.shown = new Map(); // names by id
+    this.missed = new Map(); // those who went a moment ago, by id
+    this.key = null;
     this.since = Date.now();
   }
 
@@ -27,8 +29,18 @@ export class Members {
     this.frozen = true;
   }
 
+  // A connection, perhaps a new one: whoever was here before will be heard of again soon, or is gone.
+  connect(me) {
+    const before = [...this.shown].filter(([id]) => id !== this.me);
+    for (const [id, { name }] of this.missed) before.push([id, name]);
+    this.empty();
+    this.me = me;
+    for (const [id, name] of before) this.miss(id, name);
+  }
+
   take(roster) {
-    this.rosters.set(roster.process, { ...roster, until: Date.now() + roster.good_for * 1000 });
+    this.patience = roster.good_for * 1000;
+    this.rosters.set(roster.process, { ...roster, until: Date.now() + this.patience });
     this.show();
   }
 
@@ -39,21 +51,34 @@ export class Members {
       .filter((roster) => roster.until > Date.now()) // a process that is silent is dead
       .flatMap((roster) => roster.members.map((member) => ({ ...member, process: roster.process })))
       .sort((one, other) => one.name.localeCompare(other.name));
+    this.tell(new Map(members.map((member) => [member.id, member.name])));
     const key = JSON.stringify(members);
-    if (key === this.key && this.shown) return;
+    if (key === this.key) return;
     this.key = key;
-    this.tell(members);
     this.list.replaceChildren(...members.map((member) => this.chip(member)));
   }
 
-  // In the first moments, those who were here before are heard of one after another: nobody comes.
-  tell(members) {
-    const now = new Map(members.map((member) => [member.id, member.name]));
-    if (this.shown && this.isSettled) {
-      for (const [id, name] of now) if (!this.shown.has(id) && id !== this.me) this.said(`${name} came in.`);
-      for (const [id, name] of this.shown) if (!now.has(id) && id !== this.me) this.said(`${name} left.`);
-    }
+  // Who goes may be back in a moment with another id, as after the death of their server: nobody left, nobody came.
+  tell(now) {
+    for (const [id, name] of this.shown) if (!now.has(id) && id !== this.me) this.miss(id, name);
+    for (const [id, name] of now) if (!this.shown.has(id)) this.greet(id, name);
     this.shown = now;
+    for (const [id, { name, until }] of this.missed) {
+      if (until > Date.now()) continue;
+      this.missed.delete(id);
+      if (![...now.values()].includes(name)) this.said(`${name} left.`);
+    }
+  }
+
+  miss(id, name) {
+    this.missed.set(id, { name, until: Date.now() + this.patience });
+  }
+
+  // In the first moments, those who were here before are heard of one after another: nobody comes.
+  greet(id, name) {
+    const [back] = [...this.missed].find(([, one]) => one.name === name) ?? [];
+    if (back !== undefined) this.missed.delete(back);
+    else if (this.isSettled && id !== this.me) this.said(`${name} came in.`);
   }
 
   get isSettled() {

@@ -35,7 +35,7 @@ function enter(name) {
   room = name;
   lost = false;
   messages.empty();
-  members.empty(null);
+  members.empty();
   complain("chat-error");
   $("room-name").textContent = room;
   $("curl").textContent = curl();
@@ -56,7 +56,7 @@ function onMessage(message) {
 }
 
 function welcome(hello) {
-  members.empty(hello.id);
+  members.connect(hello.id);
   socket.send({ type: "enter", name: myName() });
   if (lost) messages.note("Connected again. What was said in the meantime is not shown.");
   lost = false;
