@@ -1,6 +1,6 @@
 """`fast-channels inspect`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -56,9 +56,10 @@ def _print_queue(found: Mapping[str, Any]) -> None:
             "dead": "right",
         },
         [_channel(name, facts) for name, facts in sorted(found["channels"].items())],
+        folded=["channel"],
     )
     groups = [(name, str(len(members)), ", ".join(members)) for name, members in sorted(found["groups"].items())]
-    _section("Groups", {"group": "left", "members": "right", "which": "left"}, groups, folded="which")
+    _section("Groups", {"group": "left", "members": "right", "which": "left"}, groups, folded=["group", "which"])
     _section(
         "Inboxes of processes",
         {"inbox": "left", "unread": "right", "oldest": "right", "groups": "right", "alive": "left"},
@@ -90,10 +91,12 @@ def _print_subscribers(found: Mapping[str, Any]) -> None:
         for address, count in sorted(server["subscribers"].items())
     ]
     columns = {"what": "left", "name": "left", "connections": "right", "server": "left"}
-    _section("Who hears what", columns, rows, folded="server")
+    _section("Who hears what", columns, rows, folded=["name", "server"])
 
 
-def _section(title: str, columns: Mapping[str, Any], rows: Sequence[tuple[str, ...]], folded: str = "") -> None:
+def _section(
+    title: str, columns: Mapping[str, Any], rows: Sequence[tuple[str, ...]], folded: Collection[str] = ()
+) -> None:
     if rows:
         print_table(columns, rows, folded=folded, title=title)
     else:
