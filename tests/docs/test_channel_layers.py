@@ -1,8 +1,10 @@
 """The guide to channel layers does what it says: what its functions register, sends; what it quotes, is said."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from importlib import import_module
 from typing import Any
 from uuid import uuid4
@@ -14,12 +16,13 @@ from fast_channels.layers import (
     BaseChannelLayer,
     ChannelLayerRegistry,
     InMemoryChannelLayer,
+    LayerStatistics,
     RedisChannelLayer,
     RedisPubSubChannelLayer,
 )
 from fast_channels.layers.redis import pipelining
 from fast_channels.testing import WebsocketCommunicator
-from tests.docs.pages import Page
+from tests.docs.pages import ROOT, Page
 
 NAME = "docs/guide/channel-layers.md"
 MESSAGE = {"type": "chat.message", "text": "hello"}
@@ -161,7 +164,7 @@ async def test_a_job_comes_again_until_it_is_done(
 
 
 @pytest.mark.parametrize("fixture", ["in_memory_layer", "pubsub_layer", "queue_layer"])
-async def test_sending_from_coroutines_and_from_a_thread(
+async def test_sending_from_coroutines_and_from_code_without_a_loop(
     page: Page, channel_layers: ChannelLayerRegistry, fixture: str, request: pytest.FixtureRequest
 ) -> None:
     namespace = await page.run()
@@ -173,8 +176,10 @@ async def test_sending_from_coroutines_and_from_a_thread(
     await namespace["tell_one"](channel, "two")
     for _ in range(3):
         await asyncio.to_thread(namespace["job_done"], 42)
-    texts = [(await layer.receive(channel))["text"] for _ in range(5)]
-    assert texts == ["one", "two", *["job 42 is done"] * 3]
+        await asyncio.to_thread(namespace["job_failed"], 43)
+    async with asyncio.timeout(10):
+        texts = [(await layer.receive(channel))["text"] for _ in range(8)]
+    assert texts == ["one", "two", *["job 42 is done", "job 43 has failed"] * 3]
 
 
 @pytest.mark.parametrize("fixture", ["in_memory_layer", "pubsub_layer", "queue_layer"])
@@ -203,6 +208,34 @@ async def test_many_jobs_are_ordered_and_those_without_a_place_are_named(
     assert [(await queue_layer.receive("primes"))["job_id"] for _ in range(100)] == list(range(100))
     assert "no more than a thousand wait" in " ".join(page.text.split())
     assert pipelining.MOST == 1000
+
+
+# Looking
+
+
+SOURCES = {path: path.read_text() for path in (ROOT / "src").rglob("*.py")}
+
+
+def found_in_sources(pattern: str) -> set[str]:
+    return {found for source in SOURCES.values() for found in re.findall(pattern, source)}
+
+
+def test_every_reason_for_which_messages_are_dropped_is_in_the_table() -> None:
+    _, _, table = Page(NAME).text.partition("| `dropped` | means |")
+    listed = set(re.findall(r"^\| `(\w+)` \|", table.partition("\n\n")[0], re.MULTILINE))
+    assert listed == found_in_sources(r"[._](?:count_)?drop\(\"(\w+)\"")
+
+
+def test_every_number_of_the_statistics_is_named() -> None:
+    looking = Page(NAME).text.partition("## Looking")[2].partition("|")[0]
+    assert set(re.findall(r"`(\w+)`", looking)) == {field.name for field in fields(LayerStatistics)}
+
+
+def test_every_logger_is_named() -> None:
+    [sentence] = re.findall(r"^The loggers are ([^.]*(?:\.\w[^.]*)*)\.", Page(NAME).text, re.MULTILINE)
+    assert set(re.findall(r"`([\w.]+)`", sentence)) == found_in_sources(
+        r"(?m)^logger = logging.getLogger\(\"([\w.]+)\"\)"
+    )
 
 
 async def test_a_consumer_without_its_layer_refuses(page: Page, channel_layers: ChannelLayerRegistry) -> None:
