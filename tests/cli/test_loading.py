@@ -8,6 +8,7 @@ import pytest
 
 from fast_channels.cli.errors import CommandError, UsageError
 from fast_channels.cli.loading import call_setup, find_layer, find_layers, is_pubsub, load
+from fast_channels.cli.program import run
 from fast_channels.layers import ChannelLayerRegistry, InMemoryChannelLayer
 
 Write = Callable[[str, str], None]
@@ -70,6 +71,9 @@ async def later():
 
 def broken():
     raise ZeroDivisionError("in the setup")
+
+def nothing():
+    pass
 """
 
 
@@ -94,12 +98,48 @@ def test_or_elsewhere() -> None:
     [
         ("broken", r"^layers:broken\(\) failed: ZeroDivisionError: in the setup \(\S+layers.py, line 11\)$"),
         ("later", "^layers:later is a coroutine function: name a plain one"),
+        ("nothing", "^layers:nothing registers no layer: name another function, as in --layers shop.layers:setup_"),
     ],
 )
 def test_a_setup_that_fails_is_told(write: Write, function: str, text: str) -> None:
     write("layers.py", SETUP)
     with pytest.raises(CommandError, match=text):
         call_setup(f"layers:{function}")
+
+
+@pytest.mark.parametrize("arguments", [["send", "jobs", "{}"], ["inspect"], ["worker", "shop:router"], ["doctor"]])
+@pytest.mark.parametrize(
+    ("setup", "text"),
+    [
+        ("layers", "layers registers no layer: name the function in it that does, as in --layers shop.layers:setup_"),
+        ("layers:nothing", "layers:nothing registers no layer: name another function, as in --layers shop.layers:"),
+    ],
+)
+def test_a_setup_that_registers_nothing_does_not_lead_to_another_layer(
+    write: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    setup: str,
+    text: str,
+) -> None:
+    write("layers.py", SETUP)
+    write("shop.py", "router = 5\n")
+    monkeypatch.setenv("REDIS_URL", "redis://localhost:1")
+    assert run([*arguments, "--layers", setup]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"fast-channels: {text}")
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize("arguments", [["send", "jobs", "{}"], ["worker", "shop:router"]])
+def test_an_alias_is_no_layer_on_the_server_of_the_environment(
+    write: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    write("shop.py", "router = 5\n")
+    monkeypatch.setenv("REDIS_URL", "redis://localhost:1")
+    assert run([*arguments, "--layer", "live"]) == 2
+    assert capsys.readouterr().err.startswith("fast-channels: no layer is registered, and so none as 'live': name what")
 
 
 def test_the_layer_is_the_one_of_the_alias(channel_layers: ChannelLayerRegistry) -> None:

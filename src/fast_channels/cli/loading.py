@@ -13,7 +13,13 @@ import typer
 
 from fast_channels.cli.errors import CommandError, UsageError
 from fast_channels.exceptions import not_registered_text
-from fast_channels.layers import BaseChannelLayer, InMemoryChannelLayer, channel_layers, register_channel_layer
+from fast_channels.layers import (
+    BaseChannelLayer,
+    InMemoryChannelLayer,
+    channel_layers,
+    has_layers,
+    register_channel_layer,
+)
 
 __all__ = [
     "Alias",
@@ -68,12 +74,26 @@ def load(reference: str, what: str) -> Any:
 
 
 def call_setup(reference: str | None) -> None:
-    """Import the module, and call the function in it, that registers the layers."""
+    """Import the module, and call the function in it, that registers the layers.
+
+    Raises:
+        UsageError: there is no such thing, or it registers none: then no other layer is meant, either.
+        CommandError: it raised an exception.
+    """
     if reference is None:
         return
-    if ":" not in reference:
+    if ":" in reference:
+        _call(reference)
+    else:
         _import(reference)
-        return
+    if not has_layers():
+        wanted = "another function" if ":" in reference else "the function in it that does"
+        raise UsageError(
+            f"{reference} registers no layer: name {wanted}, as in --layers shop.layers:setup_channel_layers"
+        )
+
+
+def _call(reference: str) -> None:
     function = load(reference, "FUNCTION")
     try:
         result = function()
@@ -94,7 +114,13 @@ def find_layer(alias: str, redis_url: str | None, prefix: str | None, *, pubsub:
     """
     known = channel_layers.list_aliases()
     if not known:
-        register_channel_layer(alias, layer_on_server(url_of(redis_url), prefix, pubsub=pubsub))
+        url = url_of(redis_url)
+        if alias != "default" and redis_url is None:  # nobody has said that this layer is on that server
+            raise UsageError(
+                f"no layer is registered, and so none as {alias!r}: name what does it (--layers MODULE:FUNCTION), or a"
+                " server (--redis-url URL)"
+            )
+        register_channel_layer(alias, layer_on_server(url, prefix, pubsub=pubsub))
     elif alias not in channel_layers:
         raise UsageError(f"{not_registered_text(alias, known)}: choose one with --layer")
     elif redis_url is not None or prefix is not None or pubsub:
