@@ -160,13 +160,38 @@ def told(call: Callable[[], Any]) -> Any:
     return told.value
 
 
-def test_all_of_many_messages_fail_together_if_there_is_no_server(make: Make) -> None:
-    layer = make(RedisChannelLayer, f"redis://127.0.0.1:{free_port()}", send_timeout=0.2)
+@each_layer
+def test_all_of_many_messages_fail_together_if_there_is_no_server(make: Make, kind: Kind) -> None:
+    layer = make(kind, f"redis://127.0.0.1:{free_port()}", send_timeout=3)
     began = time.monotonic()
-    error = told(lambda: layer.sync.send_many(("jobs", {"n": number}) for number in range(2000)))
-    assert time.monotonic() - began < 2  # not once for each of the batches
-    assert len(error.failures) == 2000
+    error = told(lambda: layer.sync.send_many(("jobs", {"n": number}) for number in range(5000)))
+    assert time.monotonic() - began < 2 * 3  # not once for each of the batches
+    assert len(error.failures) == 5000
     assert {type(failure.error) for failure in error.failures} == {ServerUnreachable}
+
+
+@each_layer
+def test_a_server_that_stays_silent_is_waited_for_once(make: Make, kind: Kind, proxy: Proxy) -> None:
+    layer = make(kind, proxy.url, send_timeout=2)
+    layer.sync.send("jobs", {"n": 0})
+    proxy.blackhole()
+    began = time.monotonic()
+    error = told(lambda: layer.sync.send_many(("jobs", {"n": number}) for number in range(5000)))
+    assert time.monotonic() - began < 2 * 2
+    kinds = [type(failure.error) for failure in error.failures]
+    tried = kinds.count(OutcomeUnknown)
+    assert kinds == [OutcomeUnknown] * tried + [ServerUnreachable] * (5000 - tried)
+    assert 0 < tried <= 1000
+
+
+def test_a_connection_that_breaks_keeps_nothing_of_many_messages_from_the_next_one(make: Make, proxy: Proxy) -> None:
+    layer = make(RedisPubSubChannelLayer, proxy.url)
+    layer.sync.send("jobs", {"n": 0})
+    proxy.drop_reply()
+    error = told(lambda: layer.sync.send_many(("jobs", {"n": number}) for number in range(5000)))
+    assert {type(failure.error) for failure in error.failures} == {OutcomeUnknown}
+    assert [failure.index for failure in error.failures] == list(range(1000))
+    assert error.sent == 4000
 
 
 @each_layer

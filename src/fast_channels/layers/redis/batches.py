@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 
 from hiredis import ReplyError
 
-from fast_channels.exceptions import FastChannelsError, OutcomeUnknown, ServerUnreachable
+from fast_channels.exceptions import FastChannelsError
+from fast_channels.layers.redis.absences import Absences
 from fast_channels.layers.redis.blocking_connection import BlockingConnection
 from fast_channels.layers.redis.connection import packed
 from fast_channels.layers.redis.courier import Courier, Errand, Repeat
@@ -52,7 +53,11 @@ class _Batch(NamedTuple):
 
 
 def deliver(
-    sender: Sender, wiring: QueueWiring, letters: Sequence[Letter], on_expired: Callable[[int], object]
+    sender: Sender,
+    wiring: QueueWiring,
+    letters: Sequence[Letter],
+    on_expired: Callable[[int], object],
+    absences: Absences | None = None,
 ) -> list[str | Exception]:
     """Send all; what became of each: the letter that the script has for it, or the error.
 
@@ -64,23 +69,21 @@ def deliver(
         wiring: of the layer.
         letters: in their order.
         on_expired: is told how many older messages were found expired.
+        absences: of the servers that the same call has waited for already.
     """
     outcomes: list[str | Exception] = [""] * len(letters)  # each is known in the end
     lines = _lines(letters)
-    away: dict[str, ServerUnreachable] = {}
+    absences = absences or Absences(wiring.patience.send)
     while lines:
         batches = _next_batches(lines, letters)
         errands = [_errand(sender, wiring, batch) for batch in batches]
-        sender.courier.carry_out([errand for errand in errands if not _is_away(errand, sender, away)])
+        absences.carry_out(sender.courier, errands)
         results = [_results(errand, batch, on_expired) for errand, batch in zip(errands, batches, strict=True)]
         if wiring.is_replicated:
             _confirm(sender, wiring, errands, results)
-        for errand, batch, result in zip(errands, batches, results, strict=True):
+        for batch, result in zip(batches, results, strict=True):
             for number, outcome in zip(batch.numbers, result, strict=True):
                 outcomes[number] = outcome
-            if isinstance(errand.error, (ServerUnreachable, OutcomeUnknown)):
-                label = sender.courier.label_of(errand.address)
-                away.setdefault(label, ServerUnreachable(label, wiring.patience.send, errand.error.cause))
     return outcomes
 
 
@@ -124,13 +127,6 @@ def _errand(sender: Sender, wiring: QueueWiring, batch: _Batch) -> Errand:
 
 def _pack(destination: Destination, keys: Sequence[bytes], arguments: Sequence[Argument], whole: bool) -> bytes:
     return destination.script.command(keys, arguments, whole=whole)
-
-
-def _is_away(errand: Errand, sender: Sender, away: dict[str, ServerUnreachable]) -> bool:
-    error = away.get(sender.courier.label_of(errand.address)) if away else None
-    if error is not None:
-        errand.fail(error.server, error)
-    return error is not None
 
 
 def _results(errand: Errand, batch: _Batch, on_expired: Callable[[int], object]) -> list[str | Exception]:

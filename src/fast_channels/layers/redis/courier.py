@@ -55,6 +55,8 @@ class Errand:
         self.is_done = False
         self.answered_by: BlockingConnection | None = None
         """Where the reply came from."""
+        self.is_unanswered = False
+        """Whether the server was silent, or away, until the time was over."""
         self.asking: Place | None = None
         """Where to ask this time, though somebody else has the slot."""
         self.trouble: BaseException | None = None
@@ -95,6 +97,7 @@ class Errand:
         """It was sent, and there is no answer."""
         self.trouble, self.pause, self._refused = error, None, False
         self._arrived |= self._repeat is not Repeat.FREELY
+        self.is_unanswered = isinstance(error, TimeoutError)
         if self._repeat is Repeat.NEVER:
             self.error, self.is_done = OutcomeUnknown(label, error), True
 
@@ -122,7 +125,7 @@ class Errand:
 
     def overdue(self, label: str, waited: float) -> None:
         """There is no time left."""
-        trouble = self.trouble
+        trouble, self.is_unanswered = self.trouble, True
         if self._refused and isinstance(trouble, ServerRefused):
             self.fail(label, trouble)
         else:

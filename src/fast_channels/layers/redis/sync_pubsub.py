@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fast_channels.exceptions import NotSent
 from fast_channels.layers.base import raise_unless_all_sent
+from fast_channels.layers.redis.absences import Absences
 from fast_channels.layers.redis.audience import Audience
 from fast_channels.layers.redis.cluster_servers import Topology
 from fast_channels.layers.redis.connection import packed
@@ -92,10 +93,11 @@ class PubSubSyncLayer(RedisSyncLayer):
     def _publish(self, postings: Sequence[tuple[bytes, bytes]]) -> list[int | Exception]:
         """How many processes heard each, or why it is not known."""
         outcomes: list[int | Exception] = []
+        absences = Absences(self._layer._wiring.patience.send)
         with self._senders.borrowed() as sender:
             for some in _in_lots(postings):
                 errands = [self._errand(address, payload) for address, payload in some]
-                sender.courier.carry_out(errands)
+                absences.carry_out(sender.courier, errands)
                 outcomes += [errand.reply if errand.error is None else errand.error for errand in errands]
         return outcomes
 
