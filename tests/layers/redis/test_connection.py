@@ -8,8 +8,9 @@ from typing import Any, cast
 import hiredis
 import pytest
 
+from fast_channels.layers import forking
 from fast_channels.layers.redis.config import Server, parse_hosts
-from fast_channels.layers.redis.connection import WRITE_BUFFER, Connection, packed
+from fast_channels.layers.redis.connection import ATTEMPTS, WRITE_BUFFER, Connection, packed, unshared
 from fast_channels.testing.server import ServerProcess
 from tests.support.loops import both_loops
 from tests.support.proxy import Proxy
@@ -260,3 +261,25 @@ async def test_a_connection_says_when_the_server_does_not_read_and_when_it_does_
 
 def test_commands_are_packed_as_the_protocol_says() -> None:
     assert packed("SET", b"\xff", 12) == b"*3\r\n$3\r\nSET\r\n$1\r\n\xff\r\n$2\r\n12\r\n"
+
+
+# Forks
+
+
+@both_loops
+@pytest.mark.parametrize(("forks", "made"), [(0, 1), (1, 2), (2, 3), (100, ATTEMPTS)])
+async def test_a_connection_whose_socket_a_child_may_have_is_made_again(redis_url: str, forks: int, made: int) -> None:
+    connections: list[Watched] = []
+
+    async def connect() -> Watched:
+        if len(connections) < forks:
+            forking._count()  # as in a parent that forks before there is a transport
+        connections.append(await connected(redis_url))
+        return connections[-1]
+
+    connection = await unshared(connect)
+    assert (connection, len(connections)) == (connections[-1], made)
+    assert await connection.execute("PING") == b"PONG"
+    connection.close(ConnectionError("the test is over"))
+    for each in connections:
+        assert isinstance(await each.lost, ConnectionError)

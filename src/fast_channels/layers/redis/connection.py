@@ -30,7 +30,6 @@ CONFIRMATIONS: Final = frozenset({b"subscribe", b"unsubscribe", b"ssubscribe", b
 WRITE_BUFFER: Final = 4 * 1024 * 1024
 """Bytes that wait for a server that does not read before commands are held back."""
 
-
 ATTEMPTS: Final = 4
 """Connections that are made at most, to get one that no child has, too."""
 
