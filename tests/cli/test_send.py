@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
+from fast_channels.testing.server import ServerProcess
 from tests.cli.commands import call, end_of, process_of
 
 EXAMPLE = """write something like '{"type": "chat.message"}'"""
@@ -76,9 +77,20 @@ async def test_a_full_channel(tmp_path: Path, redis_url: str, prefix: str, queue
     assert done.code == 1
     assert done.error == (
         "channel 'jobs' is full: 1 messages wait for its receiver (line 2 of stdin; 1 sent before it)"
+        "; its receivers do not keep up: see fast-channels inspect"
     )
     done = await call(tmp_path, "send", "jobs", "{}", "--layers", "layers")
     assert done.error.endswith("; its receivers do not keep up: see fast-channels inspect")
+
+
+@pytest.mark.parametrize("message", ["{}", "-"])
+async def test_a_server_that_refuses_says_what_to_do(tmp_path: Path, message: str) -> None:
+    with ServerProcess({"requirepass": "canary"}) as closed:
+        done = await call(
+            tmp_path, "send", "jobs", message, REDIS_URL=f"redis://localhost:{closed.port}", stdin=b"{}\n"
+        )
+    assert (done.code, done.out) == (1, "")
+    assert done.error.endswith("; put a user and a password into its URL")
 
 
 async def test_closed_stdin(tmp_path: Path, server: list[str]) -> None:
@@ -98,6 +110,10 @@ async def test_closed_stdin(tmp_path: Path, server: list[str]) -> None:
     [
         (["send", "jobs", '{"a": '], "MESSAGE is no JSON (Input data was truncated): "),
         (["send", "jobs", "[1]"], "MESSAGE is no JSON object: "),
+        (
+            ["send", "jobs", '{"a":' * 2000 + "1" + "}" * 2000],
+            "MESSAGE is no JSON that can be read (too many levels): ",
+        ),
         (["send", "the jobs", "{}"], "Channel name must be a valid"),
         (["group-send", "a room", "{}"], "Group name must be a valid"),
         (["group-send", "room", "{}", "--exclude", "a room"], "Channel name must be a valid"),

@@ -11,9 +11,9 @@ import typer
 
 from fast_channels import __version__
 from fast_channels.cli import bench, dead_letters, doctor, inspect, listen, send, worker
-from fast_channels.cli.errors import CommandError
+from fast_channels.cli.errors import CommandError, next_step
 from fast_channels.cli.loading import describe
-from fast_channels.exceptions import ChannelFull, FastChannelsError, ServerRefused
+from fast_channels.exceptions import FastChannelsError
 
 __all__ = ["run"]
 
@@ -22,13 +22,6 @@ INTERRUPTED: Final = 130
 
 TRACEBACK: Final = "FAST_CHANNELS_TRACEBACK"
 """The environment variable with which an error that nobody expected is shown whole."""
-
-REFUSALS: Final = {
-    "WRONGPASS": "; check the user and the password in its URL",
-    "NOAUTH": "; put a user and a password into its URL",
-    "NOPERM": "; fast-channels doctor says which permissions the user lacks",
-}
-"""What a refusal begins with, and what to do about it."""
 
 # Typer has its own copy of click in newer versions: the class is found through one that Typer offers.
 BadUsage: Any = typer.BadParameter.__bases__[0]
@@ -87,7 +80,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except CommandError as error:
         return _complain(str(error), error.exit_code)
     except FastChannelsError as error:
-        return _complain(f"{error}{_next_step(error)}", CommandError.exit_code)
+        return _complain(f"{error}{next_step(error)}", CommandError.exit_code)
     except (typer.Abort, KeyboardInterrupt, asyncio.CancelledError):
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:  # `fast-channels dead-letters list jobs | head`
@@ -107,16 +100,6 @@ def _print_anything() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _next_step(error: FastChannelsError) -> str:
-    """What to do about an error that does not say so itself."""
-    if isinstance(error, ChannelFull):
-        return "; its receivers do not keep up: see fast-channels inspect"
-    if not isinstance(error, ServerRefused):
-        return ""
-    steps = (step for begin, step in REFUSALS.items() if error.answer.startswith(begin))
-    return next(steps, "; fast-channels doctor says more about the server")
 
 
 def _usage(error: Any) -> int:

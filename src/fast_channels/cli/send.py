@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from fast_channels import names
-from fast_channels.cli.errors import CommandError, UsageError
+from fast_channels.cli.errors import CommandError, UsageError, next_step
 from fast_channels.cli.lines import lines_of
 from fast_channels.cli.loading import Alias, LayersFunction, Prefix, PubSub, RedisUrl, hush, shared_layer
 from fast_channels.cli.running import run_with
@@ -129,7 +129,7 @@ async def _send_lines(send_one: Callable[[Message], Awaitable[None]]) -> int:
     except UsageError as error:
         raise UsageError(f"{error} ({count} sent before it)") from None
     except FastChannelsError as error:
-        raise CommandError(f"{error} (line {number} of stdin; {count} sent before it)") from error
+        raise CommandError(f"{error} (line {number} of stdin; {count} sent before it){next_step(error)}") from error
     return count
 
 
@@ -144,6 +144,8 @@ def _parsed(text: str, what: str) -> Message:
         message = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise UsageError(f"{what} is no JSON ({error}): {EXAMPLE}") from None
+    except RecursionError:
+        raise UsageError(f"{what} is no JSON that can be read (too many levels): {EXAMPLE}") from None
     if not isinstance(message, dict):
         raise UsageError(f"{what} is no JSON object: {EXAMPLE}")
     return message
