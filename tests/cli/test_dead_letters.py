@@ -74,6 +74,8 @@ def layer(letters: Letters, channel_layers: ChannelLayerRegistry, folder: Path) 
     return layer
 
 
+BAD_NAMES = [["list", "a b"], ["show", "a b", "x"], ["send-again", "a b"], ["drop", "a b", "--yes"]]
+
 Ask = Callable[..., tuple[int, str, str]]
 
 
@@ -195,6 +197,21 @@ def test_a_layer_without_dead_letters(ask: Ask, channel_layers: ChannelLayerRegi
         "fast-channels: layer 'default' (InMemoryChannelLayer) has no dead letters: only a RedisChannelLayer has; "
         "name it with --layer\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        *((arguments, "Channel name must be a valid") for arguments in BAD_NAMES),
+        (["list", "jobs", "--start", "9" * 22], "Invalid value for '--start'"),
+        (["list", "jobs", "--count", "9" * 22], "Invalid value for '--count'"),
+    ],
+)
+def test_what_cannot_be_is_a_mistake_of_the_command_line(ask: Ask, arguments: list[str], text: str) -> None:
+    code, out, err = ask(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"fast-channels: {text}")
+    assert err.count("\n") == 1
 
 
 def test_a_server_that_is_away(ask: Ask, letters: Letters, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,36 +2,42 @@
 
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
 from fast_channels.cli.program import run
 from fast_channels.layers import ChannelLayerRegistry, InMemoryChannelLayer
+from fast_channels.layers.redis import RedisChannelLayer
 from tests.cli.processes import JOBS, RunningWorker
-
-IN_MEMORY = """
-import asyncio
-from fast_channels.layers import InMemoryChannelLayer, register_channel_layer
-
-def setup():
-    layer = InMemoryChannelLayer()
-    register_channel_layer("default", layer)
-    for kind, number in {messages}:
-        asyncio.run(layer.send("jobs", {{"type": f"job.{{kind}}", "number": number}}))
-"""
 
 LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO fast_channels\.worker: (.+)$", re.MULTILINE)
 
 Write = Callable[[str, str], None]
 
 
-def start(folder: Path, *options: str, messages: object = ()) -> RunningWorker:
-    """A worker with a layer in memory, in which `messages` wait."""
-    (folder / "jobs.py").write_text(JOBS)
-    (folder / "layers.py").write_text(IN_MEMORY.format(messages=messages))
-    return RunningWorker(folder, "jobs:router", "--layers", "layers:setup", *options)
+class Start:
+    """Starts workers on a queue, in which `messages` wait."""
+
+    def __init__(self, folder: Path, queue: RedisChannelLayer, server: list[str]) -> None:
+        self.folder = folder
+        self._queue = queue
+        self._server = server
+
+    async def __call__(self, *options: str, messages: Iterable[tuple[str, int]] = ()) -> RunningWorker:
+        (self.folder / "jobs.py").write_text(JOBS)
+        for kind, number in messages:
+            await self._queue.send("jobs", {"type": f"job.{kind}", "number": number})
+        return self.again(*options)
+
+    def again(self, *options: str) -> RunningWorker:
+        return RunningWorker(self.folder, "jobs:router", *self._server, *options)
+
+
+@pytest.fixture
+def start(tmp_path: Path, queue: RedisChannelLayer, server: list[str]) -> Start:
+    return Start(tmp_path, queue, server)
 
 
 def lines(worker: RunningWorker) -> list[str]:
@@ -40,34 +46,34 @@ def lines(worker: RunningWorker) -> list[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_stops_it_with_exit_code_0_and_a_line_for_each_step(
-    tmp_path: Path, number: signal.Signals
+    start: Start, number: signal.Signals
 ) -> None:
-    with start(tmp_path, "--concurrency", "2", messages=[("do", 1)]) as worker:
+    with await start("--concurrency", "2", messages=[("do", 1)]) as worker:
         await worker.says("did 1")
         await worker.says("worker started")
         worker.signal(number)
         assert await worker.end() == 0
         first, second, *_, last = lines(worker)  # what it has just done may not be acknowledged yet
-        assert first.startswith("worker started: channels jobs, mails; 2 at a time of each; <InMemoryChannelLayer")
+        assert first.startswith("worker started: channels jobs, mails; 2 at a time of each; <RedisChannelLayer")
         assert second.startswith(f"worker stopping ({number.name}): ")
         assert last == "worker stopped: 1 message handled, 0 failures"
         assert "Traceback" not in worker.text
 
 
-async def test_a_handler_that_runs_is_finished(tmp_path: Path) -> None:
-    with start(tmp_path, "jobs", messages=[("wait", 1), ("do", 2)]) as worker:
+async def test_a_handler_that_runs_is_finished(start: Start) -> None:
+    with await start("jobs", messages=[("wait", 1), ("do", 2)]) as worker:
         await worker.says("begun 1")
         worker.signal(signal.SIGTERM)
         await worker.says("worker stopping (SIGTERM): 1 handler at work, for up to 8 s")
-        (tmp_path / "go").touch()
+        (start.folder / "go").touch()
         assert await worker.end() == 0
         assert "ended 1" in worker.text
         assert "did 2" not in worker.text
         assert lines(worker)[2:] == ["worker: 1 handler finished", "worker stopped: 1 message handled, 0 failures"]
 
 
-async def test_a_handler_that_takes_too_long_is_cancelled(tmp_path: Path) -> None:
-    with start(tmp_path, "--grace", "0.1", messages=[("wait", 1)]) as worker:
+async def test_a_handler_that_takes_too_long_is_cancelled(start: Start) -> None:
+    with await start("--grace", "0.1", messages=[("wait", 1)]) as worker:
         await worker.says("begun 1")
         worker.signal(signal.SIGTERM)
         assert await worker.end() == 0
@@ -75,8 +81,8 @@ async def test_a_handler_that_takes_too_long_is_cancelled(tmp_path: Path) -> Non
         assert "1 cancelled and given back (not done after 0.1 s): jobs job.wait" in worker.text
 
 
-async def test_a_second_signal_is_a_hurry(tmp_path: Path) -> None:
-    with start(tmp_path, "--grace", "300", messages=[("wait", 1)]) as worker:
+async def test_a_second_signal_is_a_hurry(start: Start) -> None:
+    with await start("--grace", "300", messages=[("wait", 1)]) as worker:
         await worker.says("begun 1")
         worker.signal(signal.SIGTERM)
         await worker.says("worker stopping")
@@ -85,8 +91,8 @@ async def test_a_second_signal_is_a_hurry(tmp_path: Path) -> None:
         assert "1 cancelled and given back (SIGINT): jobs job.wait" in worker.text
 
 
-async def test_a_third_signal_ends_it_whatever_its_handlers_do(tmp_path: Path) -> None:
-    with start(tmp_path, "--grace", "300", messages=[("refuse_to_end", 1)]) as worker:
+async def test_a_third_signal_ends_it_whatever_its_handlers_do(start: Start) -> None:
+    with await start("--grace", "300", messages=[("refuse_to_end", 1)]) as worker:
         await worker.says("begun 1")
         worker.signal(signal.SIGTERM)
         await worker.says("worker stopping")
@@ -96,8 +102,8 @@ async def test_a_third_signal_ends_it_whatever_its_handlers_do(tmp_path: Path) -
         assert await worker.end() == -signal.SIGTERM
 
 
-async def test_what_a_handler_raises_is_logged_with_its_traceback(tmp_path: Path) -> None:
-    with start(tmp_path, messages=[("fail", 7)]) as worker:
+async def test_what_a_handler_raises_is_logged_with_its_traceback(start: Start) -> None:
+    with await start(messages=[("fail", 7)]) as worker:
         await worker.says("ValueError: no such picture: 7")
         assert "ERROR fast_channels.worker: channel jobs: the handler of job.fail failed\nTraceback" in worker.text
         assert worker.process.poll() is None
@@ -105,12 +111,14 @@ async def test_what_a_handler_raises_is_logged_with_its_traceback(tmp_path: Path
         assert await worker.end() == 0
 
 
-async def test_logging_that_the_application_has_set_up_is_left_alone(tmp_path: Path) -> None:
-    with start(tmp_path) as worker:
+async def test_logging_that_the_application_has_set_up_is_left_alone(start: Start) -> None:
+    with await start() as worker:
         await worker.says("worker started")
-    (tmp_path / "mine.py").write_text("import logging; logging.basicConfig(level='INFO', format='mine: %(message)s')")
-    (tmp_path / "jobs.py").write_text(f"import mine\n{JOBS}")
-    with RunningWorker(tmp_path, "jobs:router", "--layers", "layers:setup") as worker:
+    (start.folder / "mine.py").write_text(
+        "import logging; logging.basicConfig(level='INFO', format='mine: %(message)s')"
+    )
+    (start.folder / "jobs.py").write_text(f"import mine\n{JOBS}")
+    with start.again() as worker:
         await worker.says("mine: worker started")
         assert not lines(worker)
 
@@ -125,7 +133,11 @@ async def test_logging_that_the_application_has_set_up_is_left_alone(tmp_path: P
         (["jobs:router", "jobs!abc"], "channel 'jobs!abc' belongs to one process"),
         (["jobs:router", "no spaces"], "Channel name must be a valid unicode string"),
         (["jobs:Job"], "name the channels that the worker serves"),
-        (["jobs:router", "--layer", "xyz"], "Channel layer 'xyz' not registered (registered: 'default')"),
+        (["jobs:router", "--layer", "xyz"], "Channel layer 'xyz' not registered (registered: 'default', 'local')"),
+        (
+            ["jobs:router", "--layer", "local"],
+            "layer 'local' is in-memory: it is within the process of the application",
+        ),
         (["jobs:Path.cwd.nothing"], "module jobs has no 'Path.cwd.nothing'"),
         (["jobs:__doc__"], "a worker needs a ChannelNameRouter"),
     ],
@@ -138,7 +150,8 @@ def test_a_mistake_ends_it_with_exit_code_2_and_one_line(
     text: str,
 ) -> None:
     write("jobs.py", JOBS)
-    channel_layers.register("default", InMemoryChannelLayer())
+    channel_layers.register("default", RedisChannelLayer(hosts=["redis://localhost:1"]))
+    channel_layers.register("local", InMemoryChannelLayer())
     assert run(["worker", *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"fast-channels: {text}")

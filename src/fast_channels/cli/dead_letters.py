@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import typer
 
+from fast_channels import names
 from fast_channels.cli import printing
 from fast_channels.cli.errors import CommandError
-from fast_channels.cli.loading import Alias, LayersFunction, Prefix, RedisUrl, call_setup, find_layer, hush
+from fast_channels.cli.loading import Alias, LayersFunction, Prefix, RedisUrl, call_setup, check_name, find_layer, hush
 from fast_channels.cli.running import run_with
 from fast_channels.layers import BaseChannelLayer
 from fast_channels.layers.dead_letters import DeadLetter, DeadLetters
@@ -18,21 +19,32 @@ __all__ = ["app"]
 
 Result = TypeVar("Result")
 
+MOST: Final = 10**15
+"""What a server counts to."""
+
+
+def _checked(channel: str | None) -> str | None:
+    if channel is not None:
+        check_name(names.check_channel_name, channel)
+    return channel
+
+
 app = typer.Typer(
     help="Messages that were delivered too often without success: look at them, send them again, drop them.",
     no_args_is_help=True,
 )
 
-Channel = Annotated[str, typer.Argument(metavar="CHANNEL")]
+Name = typer.Argument(metavar="CHANNEL", callback=_checked)
+Channel = Annotated[str, Name]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Which; all of the channel without.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")
 def list_(
-    channel: Annotated[str | None, typer.Argument(metavar="CHANNEL")] = None,
-    start: Annotated[int, typer.Option(min=0, help="How many of the oldest to leave out.")] = 0,
-    count: Annotated[int, typer.Option(min=1, help="How many to print.")] = 100,
+    channel: Annotated[str | None, Name] = None,
+    start: Annotated[int, typer.Option(min=0, max=MOST, help="How many of the oldest to leave out.")] = 0,
+    count: Annotated[int, typer.Option(min=1, max=MOST, help="How many to print.")] = 100,
     as_json: AsJson = False,
     layer: Alias = "default",
     layers: LayersFunction = None,

@@ -13,10 +13,19 @@ from rich.text import Text
 
 from fast_channels import names
 from fast_channels.cli.errors import CommandError, UsageError
-from fast_channels.cli.loading import Alias, LayersFunction, Prefix, PubSub, RedisUrl, hush, is_pubsub, shared_layer
+from fast_channels.cli.loading import (
+    Alias,
+    LayersFunction,
+    Prefix,
+    PubSub,
+    RedisUrl,
+    check_name,
+    hush,
+    is_pubsub,
+    shared_layer,
+)
 from fast_channels.cli.running import run_with
 from fast_channels.cli.terminal import console, json_line, plain
-from fast_channels.exceptions import InvalidNameError
 from fast_channels.layers import BaseChannelLayer
 
 __all__ = ["listen"]
@@ -66,10 +75,7 @@ def listen(
 
 
 def _check(name: str, *, group: bool) -> None:
-    try:
-        (names.check_group_name if group else names.check_channel_name)(name)
-    except InvalidNameError as error:
-        raise UsageError(str(error)) from None
+    check_name(names.check_group_name if group else names.check_channel_name, name)
     if not group and names.is_specific(name):
         raise UsageError(f"only the process that made channel {name} receives on it: listen to a group that it is in")
 

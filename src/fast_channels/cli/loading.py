@@ -6,13 +6,14 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from fast_channels.cli.errors import CommandError, UsageError
-from fast_channels.exceptions import not_registered_text
+from fast_channels.exceptions import InvalidNameError, not_registered_text
 from fast_channels.layers import (
     BaseChannelLayer,
     InMemoryChannelLayer,
@@ -28,6 +29,7 @@ __all__ = [
     "PubSub",
     "RedisUrl",
     "call_setup",
+    "check_name",
     "describe",
     "find_layer",
     "find_layers",
@@ -35,6 +37,7 @@ __all__ = [
     "is_pubsub",
     "layer_on_server",
     "load",
+    "refuse_in_memory",
     "shared_layer",
     "url_of",
 ]
@@ -52,6 +55,18 @@ RedisUrl = Annotated[
 ]
 Prefix = Annotated[str | None, typer.Option(metavar="TEXT", help="The prefix of the layer on that server: asgi.")]
 PubSub = Annotated[bool, typer.Option("--pubsub", help="The pub/sub layer on that server, instead of the queue.")]
+
+
+def check_name(rule: Callable[[str], None], name: str) -> None:
+    """Hold a name to a rule of `fast_channels.names`.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        rule(name)
+    except InvalidNameError as error:
+        raise UsageError(str(error)) from None
 
 
 def load(reference: str, what: str) -> Any:
@@ -161,12 +176,21 @@ def shared_layer(
     """
     call_setup(setup)
     layer = find_layer(alias, redis_url, prefix, pubsub=pubsub)
+    refuse_in_memory(alias, layer)
+    return layer
+
+
+def refuse_in_memory(alias: str, layer: BaseChannelLayer) -> None:
+    """For what makes sense only if other processes use `layer`, too.
+
+    Raises:
+        UsageError: none does.
+    """
     if isinstance(layer, InMemoryChannelLayer):
         raise UsageError(
             f"layer {alias!r} is in-memory: it is within the process of the application, and no other process reaches"
             " it; choose a layer on a server with --layer"
         )
-    return layer
 
 
 def is_pubsub(layer: BaseChannelLayer) -> bool:

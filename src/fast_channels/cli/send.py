@@ -11,10 +11,10 @@ import typer
 from fast_channels import names
 from fast_channels.cli.errors import CommandError, UsageError, next_step
 from fast_channels.cli.lines import lines_of
-from fast_channels.cli.loading import Alias, LayersFunction, Prefix, PubSub, RedisUrl, hush, shared_layer
+from fast_channels.cli.loading import Alias, LayersFunction, Prefix, PubSub, RedisUrl, check_name, hush, shared_layer
 from fast_channels.cli.running import run_with
 from fast_channels.cli.terminal import json_text
-from fast_channels.exceptions import FastChannelsError, InvalidNameError
+from fast_channels.exceptions import FastChannelsError
 from fast_channels.layers import BaseChannelLayer
 
 __all__ = ["group_send", "send"]
@@ -49,7 +49,7 @@ def send(
     - 1: it was not, or nobody receives there and it is lost
     - 2: no such layer, no such name, or the message is no JSON object
     """
-    _check(names.check_channel_name, channel)
+    check_name(names.check_channel_name, channel)
     chosen = shared_layer(layer, layers, redis_url, prefix, pubsub=pubsub)
     options: dict[str, Any] = {} if expiry is None else {"expiry": expiry}
     count = _send_all(chosen, message, lambda content: chosen.send(channel, content, **options))
@@ -83,10 +83,10 @@ def group_send(
     """
     groups = group.split(",")
     for name in groups:
-        _check(names.check_group_name, name)
+        check_name(names.check_group_name, name)
     left_out = exclude or []
     for name in left_out:
-        _check(names.check_channel_name, name)
+        check_name(names.check_channel_name, name)
     chosen = shared_layer(layer, layers, redis_url, prefix, pubsub=pubsub)
     to: Any = groups if len(groups) > 1 else group
     options: dict[str, Any] = {"exclude": left_out} if left_out else {}
@@ -94,13 +94,6 @@ def group_send(
         options["expiry"] = expiry
     count = _send_all(chosen, message, lambda content: chosen.group_send(to, content, **options))
     _report(count, f"group {group}", as_json=as_json)
-
-
-def _check(rule: Callable[[str], None], name: str) -> None:
-    try:
-        rule(name)
-    except InvalidNameError as error:
-        raise UsageError(str(error)) from None
 
 
 def _send_all(layer: BaseChannelLayer, text: str, send_one: Callable[[Message], Awaitable[None]]) -> int:

@@ -7,7 +7,16 @@ from typing import Annotated, Any
 import typer
 
 from fast_channels.cli.errors import UsageError
-from fast_channels.cli.loading import Alias, LayersFunction, Prefix, RedisUrl, call_setup, find_layer, load
+from fast_channels.cli.loading import (
+    Alias,
+    LayersFunction,
+    Prefix,
+    RedisUrl,
+    call_setup,
+    find_layer,
+    load,
+    refuse_in_memory,
+)
 from fast_channels.layers import BaseChannelLayer, close_channel_layers
 from fast_channels.worker import run_worker
 
@@ -37,6 +46,7 @@ def worker(
     call_setup(layers)
     application = load(router, "ROUTER")
     chosen = find_layer(layer, redis_url, prefix)
+    refuse_in_memory(layer, chosen)
     # the application's own logging comes first: then this changes nothing
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     asyncio.run(_serve(application, channels or None, chosen, concurrency, grace))
