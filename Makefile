@@ -24,7 +24,7 @@ PYTEST := $(PY) -m pytest -n $(JOBS) --maxprocesses=8 --dist=loadgroup
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo test test-faults test-oldest test-optimized lint format types bench soak docs screenshots requirements clean
+.PHONY: help demo test test-faults test-oldest test-optimized lint format types bench soak docs links screenshots requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1#\2/p' Makefile | awk -F '#' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -69,6 +69,9 @@ soak: $(VENV)/ready ## sockets come and go at full speed for ten minutes, and me
 
 docs: $(VENV)/ready ## the documentation, in site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(PY) -W error -m mkdocs build --strict
+
+links: $(VENV)/ready ## ask each link of the documentation to another site; needs a network
+	$(PY) -m tests.docs.links
 
 screenshots: $(VENV)/ready ## the pictures of the documentation, in docs/images/; needs chromium
 	SANDBOX_SCREENSHOTS=docs/images FAST_CHANNELS_SCREENSHOTS=1 exec $(PY) -m pytest -n 0 \
