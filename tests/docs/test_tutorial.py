@@ -1,6 +1,7 @@
 """Each part of the tutorial runs as it stands there, on real servers, with the commands that it prints."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -47,6 +48,12 @@ def test_the_parts_are_in_the_table_in_their_order() -> None:
     places = [text.rindex(f"]({name})") for name in PARTS]
     assert len(PARTS) == 7
     assert places == sorted(places)
+
+
+def test_the_code_of_what_is_left_out_is_where_the_index_says() -> None:
+    paths = re.findall(r"`(sandbox/[^`]+)`", Page("docs/tutorial/index.md").text)
+    assert {"sandbox/reports.py", "sandbox/presence.py", "sandbox/consumers/notifications.py"} <= set(paths)
+    assert [path for path in paths if not (ROOT / path).is_file()] == []
 
 
 @pytest.mark.parametrize("number", range(1, len(PARTS)))
