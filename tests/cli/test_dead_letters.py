@@ -140,6 +140,15 @@ def test_all_about_one(ask: Ask) -> None:
     assert json.loads(out.split("message")[1]) == {"type": "thumbnail.generate", "id": 7, "raw": "AA=="}
 
 
+def test_an_error_of_two_lines_is_one_fact(ask: Ask, letters: Letters) -> None:
+    letters.letters.append(letter("jobs", "4-0", {"type": "a\nid 5"}, "ValueError: a\nid  6"))
+    _, out, _ = ask("show", "jobs", "4-0")
+    assert r"ValueError: a\nid  6" in out
+    assert json.loads(out.split("message")[1]) == {"type": "a\nid 5"}
+    _, out, _ = ask("list", "jobs")
+    assert len(out.splitlines()) == 4
+
+
 def test_all_about_several_as_json(ask: Ask) -> None:
     found = json.loads(ask("show", "jobs", "2-0", "1-0", "--json")[1])
     assert [each["id"] for each in found] == ["2-0", "1-0"]

@@ -35,6 +35,14 @@ async def test_a_group_of_the_queue(tmp_path: Path, queue: RedisChannelLayer, se
     assert (await queue.inspect())["groups"] == {"room": [member]}  # and the listener left
 
 
+async def test_a_type_of_two_lines_is_one_entry(tmp_path: Path, queue: RedisChannelLayer, server: list[str]) -> None:
+    await queue.send("jobs", {"type": "a\n20:14:03.512  forged", "text": "b\nc"})
+    done = await call(tmp_path, "listen", "jobs", "--take", "--count", "1", *server)
+    assert done.code == 0
+    [line] = done.out.splitlines()
+    assert line.endswith(r"""a\n20:14:03.512  forged  {"text":"b\nc"}""")
+
+
 async def test_a_group_of_pubsub_as_json(tmp_path: Path, pubsub: RedisPubSubChannelLayer, server: list[str]) -> None:
     options = ("--group", "--json", "--count", "1", "--pubsub", *server)
     async with running(tmp_path, "listen", "room", *options, says=HEARS) as process:

@@ -107,6 +107,21 @@ def test_a_setup_that_fails_is_told(write: Write, function: str, text: str) -> N
         call_setup(f"layers:{function}")
 
 
+@pytest.mark.parametrize("setup", ["layers:broken", "bad"])
+def test_what_the_code_of_the_user_raises_is_shown_whole_if_asked_for(
+    write: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], setup: str
+) -> None:
+    write("layers.py", SETUP)
+    write("bad.py", "import layers\nlayers.broken()\n")
+    for wanted in ("", "1"):
+        monkeypatch.setenv("FAST_CHANNELS_TRACEBACK", wanted)
+        assert run(["inspect", "--layers", setup]) == 1
+        *traceback, line = capsys.readouterr().err.splitlines()
+        assert line.startswith("fast-channels: ")
+        assert "ZeroDivisionError: in the setup" in line
+        assert traceback[:1] == (["Traceback (most recent call last):"] if wanted else [])
+
+
 @pytest.mark.parametrize("arguments", [["send", "jobs", "{}"], ["inspect"], ["worker", "shop:router"], ["doctor"]])
 @pytest.mark.parametrize(
     ("setup", "text"),

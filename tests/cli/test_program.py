@@ -98,3 +98,34 @@ def test_without_the_extra_it_is_named(missing: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == 'fast-channels: the command line needs an extra: pip install "fast-channels[cli]"\n'
+
+
+INTERRUPTED_BY_IMPORT = """
+import os, runpy, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+{start}
+"""
+
+SCRIPT = "from fast_channels.cli import main; main()"
+MODULE = "runpy.run_module('fast_channels', run_name='__main__', alter_sys=True)"
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [(SCRIPT, "typer"), (SCRIPT, "fast_channels.cli.program"), (MODULE, "typer"), (MODULE, "fast_channels.cli")],
+)
+def test_ctrl_c_while_the_program_is_loaded(start: str, name: str) -> None:
+    code = INTERRUPTED_BY_IMPORT.format(start=start, name=name)
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "fast-channels: interrupted\n")
+
+
+def test_an_error_obeys_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["listen", "room", "--group", "--layers", "\x1b[2J"]) == 2
+    assert "\\x1b[2J" in capsys.readouterr().err

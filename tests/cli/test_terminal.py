@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fast_channels.cli import printing
-from fast_channels.cli.terminal import print_table
+from fast_channels.cli.terminal import plain, print_table
 from fast_channels.layers.dead_letters import DeadLetter
 
 
@@ -71,3 +71,15 @@ def test_the_id_of_a_dead_letter_can_be_copied(terminal: Terminal) -> None:
     assert (id, deliveries) == (letter.id, "5")
     assert printed.count("t") >= 60
     assert printed.count("e") >= 300
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\r\nb", "a\x1b[2J", "a\x85b", "a\u2028b", "\udc80", "a\tb"])
+def test_a_text_of_others_is_one_line(text: str) -> None:
+    shown = plain(text)
+    assert shown.isprintable()
+    assert len(shown.splitlines()) == 1
+
+
+def test_a_name_of_two_lines_is_one_row(terminal: Terminal) -> None:
+    lines = print_on(terminal, {"channel": "left"}, ("a\nb",), folded=["channel"])
+    assert lines == ["channel", r"a\nb"]

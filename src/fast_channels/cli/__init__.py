@@ -6,15 +6,26 @@ module, a channel or an alias that there is not; 130, it was interrupted.
 
 import sys
 
-__all__ = ["main"]
+__all__ = ["INTERRUPTED", "main"]
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
 
 
 def main() -> None:
     """Run the command that the arguments of this process name, and exit."""
+    try:
+        sys.exit(_run())
+    except KeyboardInterrupt:  # while the program is loaded: it catches the others
+        print("fast-channels: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _run() -> int:
     try:
         from fast_channels.cli.program import run
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] not in ("rich", "typer"):
             raise
         sys.exit('fast-channels: the command line needs an extra: pip install "fast-channels[cli]"')
-    sys.exit(run())
+    return run()

@@ -45,9 +45,10 @@ def show_letters(letters: Sequence[DeadLetter], *, as_json: bool) -> None:
             "reason": letter.reason,
             "deliveries": str(letter.deliveries),
             "error": letter.error,
-            "message": json_text(letter.message),
         }
-        print(*([""] if number else []), *(f"{name:10}  {plain(fact)}" for name, fact in facts.items()), sep="\n")
+        lines = [f"{name:10}  {plain(fact)}" for name, fact in facts.items()]
+        message = "\n".join(map(plain, json_text(letter.message).split("\n")))
+        print(*([""] if number else []), *lines, f"{'message':10}  {message}", sep="\n")
 
 
 def print_count(count: int, done: str, key: str, *, as_json: bool) -> None:

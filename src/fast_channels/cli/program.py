@@ -4,24 +4,25 @@ import asyncio
 import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import typer
 
 from fast_channels import __version__
-from fast_channels.cli import bench, dead_letters, doctor, inspect, listen, send, worker
+from fast_channels.cli import INTERRUPTED, bench, dead_letters, doctor, inspect, listen, send, worker
 from fast_channels.cli.errors import CommandError, next_step
 from fast_channels.cli.loading import describe
+from fast_channels.cli.terminal import plain
 from fast_channels.exceptions import FastChannelsError
 
 __all__ = ["run"]
 
 NAME: Final = "fast-channels"
-INTERRUPTED: Final = 130
 
 TRACEBACK: Final = "FAST_CHANNELS_TRACEBACK"
-"""The environment variable with which an error that nobody expected is shown whole."""
+"""The environment variable with which an error that nobody expected, or that the user's code raised, is shown whole."""
 
 # Typer has its own copy of click in newer versions: the class is found through one that Typer offers.
 BadUsage: Any = typer.BadParameter.__bases__[0]
@@ -78,7 +79,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BadUsage as error:
         return _usage(error)
     except CommandError as error:
-        return _complain(str(error), error.exit_code)
+        return _fail(error)
     except FastChannelsError as error:
         return _complain(f"{error}{next_step(error)}", CommandError.exit_code)
     except (typer.Abort, KeyboardInterrupt, asyncio.CancelledError):
@@ -93,6 +94,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     if result == INTERRUPTED:  # some versions of Typer make this of Ctrl-C
         return _complain("interrupted", INTERRUPTED)
     return result if isinstance(result, int) else 0
+
+
+def _fail(error: CommandError) -> int:
+    if os.environ.get(TRACEBACK) and error.__cause__ is not None:
+        traceback.print_exception(error.__cause__)
+    return _complain(str(error), error.exit_code)
 
 
 def _print_anything() -> None:
@@ -112,5 +119,5 @@ def _usage(error: Any) -> int:
 
 
 def _complain(text: str, exit_code: int) -> int:
-    print(f"{NAME}: {' '.join(text.split())}", file=sys.stderr)
+    print(f"{NAME}: {plain(' '.join(text.split()))}", file=sys.stderr)
     return exit_code

@@ -75,5 +75,5 @@ def json_line(value: Any) -> str:
 
 
 def plain(text: str) -> str:
-    """`text` without what a terminal would obey: it comes from whoever sent the message."""
-    return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
+    """`text` on one line, and without what a terminal would obey: it comes from whoever sent the message."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
