@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tests.support.waiting import PATIENCE
 
-__all__ = ["Done", "call", "end_of", "process_of", "running"]
+__all__ = ["Done", "call", "end_of", "process_of", "running", "until_said"]
 
 
 class Done(NamedTuple):
@@ -64,6 +64,17 @@ async def end_of(process: "asyncio.subprocess.Process", stdin: bytes | None = No
     return Done(process.returncode, (out or b"").decode(), (err or b"").decode())
 
 
+async def until_said(process: "asyncio.subprocess.Process", text: str) -> None:
+    """Reads stderr until `text` came."""
+    assert process.stderr is not None
+    seen = ""
+    async with asyncio.timeout(PATIENCE):
+        while text not in seen:
+            line = await process.stderr.readline()
+            assert line, seen
+            seen += line.decode()
+
+
 @asynccontextmanager
 async def running(
     folder: Path, *arguments: str, says: str, **environment: str
@@ -71,13 +82,7 @@ async def running(
     """A command that has said something on stderr; killed at the end of the block if it runs then."""
     process = await process_of(folder, *arguments, environment=environment)
     try:
-        assert process.stderr is not None
-        seen = ""
-        async with asyncio.timeout(PATIENCE):
-            while says not in seen:
-                line = await process.stderr.readline()
-                assert line, seen
-                seen += line.decode()
+        await until_said(process, says)
         yield process
     finally:
         if process.returncode is None:

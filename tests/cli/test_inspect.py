@@ -9,8 +9,8 @@ from tests.cli.commands import call
 
 async def test_the_queue(tmp_path: Path, redis_url: str, prefix: str, server: list[str]) -> None:
     async with RedisChannelLayer(hosts=[redis_url], prefix=prefix) as layer:
-        member = await layer.new_channel()
-        await layer.group_add("room", member)
+        for member in (await layer.new_channel(), await layer.new_channel(), "jobs"):
+            await layer.group_add("room", member)
         for n in range(3):
             await layer.send("jobs", {"n": n})
         async with layer.delivery("jobs"):
@@ -23,9 +23,12 @@ async def test_the_queue(tmp_path: Path, redis_url: str, prefix: str, server: li
             assert (name, waiting, delayed, unit, held, dead) == ("jobs", "2", "0", "s", "1", "0")
             assert 0 <= float(age) < 60
             inbox = f"inbox {layer.client_prefix}"
-            assert lines[3:6] == [["Groups"], ["group", "members", "which"], ["room", "1", *inbox.split()]]
+            columns = ["group", "processes", "shared", "channels", "which"]
+            assert lines[3:5] == [["Groups"], columns]
+            assert lines[5][:3] == ["room", "1", "1"]
+            assert sorted(" ".join(lines[5][3:]).split(", ")) == [inbox, "jobs"]
             assert lines[8] == [layer.client_prefix, "0", "-", "1", "yes"]
-            assert as_json["groups"] == {"room": [inbox]}
+            assert sorted(as_json["groups"]["room"]) == [inbox, "jobs"]
             assert as_json["channels"]["jobs"]["depth"] == 2
         await layer.flush()
         done = await call(tmp_path, "inspect", *server)

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
-from tests.cli.commands import call, end_of, running
+from fast_channels.testing.server import ServerProcess
+from tests.cli.commands import call, end_of, running, until_said
 from tests.support.waiting import PATIENCE
 
 HEARS = "Ctrl-C ends it"
@@ -132,6 +133,18 @@ async def test_it_ends_in_order(
     assert (done.code, done.error) == (130, "interrupted")
     found = await queue.inspect()
     assert (found["groups"], found["inboxes"]) == ({}, {})
+
+
+@pytest.mark.parametrize("name", [["jobs", "--take"], ["room", "--group"], ["room", "--group", "--pubsub"]])
+async def test_an_outage_is_told(tmp_path: Path, name: list[str]) -> None:
+    with ServerProcess() as server:
+        async with running(tmp_path, "listen", *name, "--redis-url", server.url, says=HEARS) as process:
+            for change, text in ((server.stop, "is lost"), (server.start, "is back for ")):
+                await asyncio.to_thread(change)
+                await until_said(process, text)
+            process.send_signal(signal.SIGINT)
+            done = await end_of(process)
+    assert (done.code, done.out) == (130, "")
 
 
 async def test_a_terminal_that_knows_few_characters_shows_all(

@@ -24,8 +24,9 @@ def inspect(
 ) -> None:
     """What there is on the servers of a layer now. Nothing is taken and nothing is changed.
 
-    Of the queue: channels with the messages that wait, groups with their members, inboxes of processes. Of pub/sub: how
-    many connections hear each channel, group and process. Keys are looked for step by step, so that the server goes on.
+    Of the queue: channels with the messages that wait, groups with the processes that have members there, inboxes of
+    processes. Of pub/sub: how many connections hear each channel, group and process. Keys are looked for step by step,
+    so that the server goes on.
 
     Exit codes:
 
@@ -58,8 +59,12 @@ def _print_queue(found: Mapping[str, Any]) -> None:
         [_channel(name, facts) for name, facts in sorted(found["channels"].items())],
         folded=["channel"],
     )
-    groups = [(name, str(len(members)), ", ".join(members)) for name, members in sorted(found["groups"].items())]
-    _section("Groups", {"group": "left", "members": "right", "which": "left"}, groups, folded=["group", "which"])
+    _section(
+        "Groups",
+        {"group": "left", "processes": "right", "shared channels": "right", "which": "left"},
+        [_group(name, members) for name, members in sorted(found["groups"].items())],
+        folded=["group", "which"],
+    )
     _section(
         "Inboxes of processes",
         {"inbox": "left", "unread": "right", "oldest": "right", "groups": "right", "alive": "left"},
@@ -71,6 +76,12 @@ def _channel(name: str, facts: Mapping[str, Any]) -> tuple[str, ...]:
     held = sum(facts.get("held", {}).values())
     counts = (facts.get("depth", 0), facts.get("delayed", 0))
     return (name, *map(str, counts), _age(facts), str(held), str(facts.get("dead_letters", 0)))
+
+
+def _group(name: str, members: Sequence[str]) -> tuple[str, ...]:
+    """How many members a process has in the group, only the process knows."""
+    processes = sum(member.startswith("inbox ") for member in members)  # no channel has a blank in its name
+    return name, str(processes), str(len(members) - processes), ", ".join(members)
 
 
 def _inbox(name: str, facts: Mapping[str, Any]) -> tuple[str, ...]:

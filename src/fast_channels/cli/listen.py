@@ -94,7 +94,7 @@ async def _of_group(layer: BaseChannelLayer, group: str) -> AsyncIterator[Next]:
     channel = await layer.new_channel("fast-channels-listen")
     try:
         await layer.group_add(group, channel)
-        _begin(layer, f"listening to group {group}")
+        _begin(f"listening to group {group}")
         yield lambda: _received(layer, channel)
     finally:
         await layer.release_channel(channel)
@@ -104,7 +104,7 @@ async def _of_group(layer: BaseChannelLayer, group: str) -> AsyncIterator[Next]:
 async def _of_channel(layer: BaseChannelLayer, channel: str) -> AsyncIterator[Next]:
     # a server that is away is an error here, where receiving would wait for it
     await layer.release_channel(await layer.new_channel("fast-channels-listen"))
-    _begin(layer, f"listening to channel {channel}")
+    _begin(f"listening to channel {channel}")
     yield lambda: layer.delivery(channel)
 
 
@@ -132,10 +132,11 @@ async def _listen(
     return seen
 
 
-def _begin(layer: BaseChannelLayer, text: str) -> None:
-    """Say that messages are heard from now on. Where an outage loses some, what the layer says of it is shown."""
-    if is_pubsub(layer):
-        logging.getLogger("fast_channels").addHandler(logging.StreamHandler())
+def _begin(text: str) -> None:
+    """Say that messages are heard from now on. What the layer says of an outage is shown: nothing comes meanwhile."""
+    handler = logging.StreamHandler()
+    handler.addFilter(lambda record: record.module != "checks")  # how a server is set up, `doctor` says
+    logging.getLogger("fast_channels").addHandler(handler)
     print(f"{text}: Ctrl-C ends it", file=sys.stderr, flush=True)
 
 
