@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -15,6 +16,7 @@ from fast_channels.cli.plot import Bar, svg
 from fast_channels.layers.redis import RedisChannelLayer
 from fast_channels.testing.server import ServerProcess
 from tests.cli.commands import call, end_of, process_of
+from tests.support.acl import make_user
 from tests.support.waiting import until
 
 
@@ -31,14 +33,19 @@ def left_on(server: ServerProcess) -> list[str]:
         return [key for key in admin.scan_iter() if not 0 <= admin.pttl(key) <= 60_000]
 
 
-def write_layers(folder: Path, server: ServerProcess) -> None:
-    """A module that registers a queue."""
-    (folder / "layers.py").write_text(
+def write_layers(folder: Path, server: ServerProcess, refused: str | None = None) -> None:
+    """A module that registers a queue, and another one at the URL `refused`."""
+    code = (
         "from fast_channels.layers import register_channel_layer\n"
         "from fast_channels.layers.redis import RedisChannelLayer\n"
         f"register_channel_layer('jobs', RedisChannelLayer([{server.url!r}], 'shop', capacity=3))\n"
     )
+    if refused is not None:
+        code += f"register_channel_layer('refused', RedisChannelLayer([{refused!r}], 'shop'))\n"
+    (folder / "layers.py").write_text(code)
 
+
+MEMORY = "from fast_channels.layers import *\nregister_channel_layer('default', InMemoryChannelLayer())\n"
 
 WORKS = ["one at a time", "one channel", "group of 100"]
 
@@ -77,6 +84,38 @@ async def test_the_layers_of_the_application_keep_what_they_have(tmp_path: Path,
     assert results[1]["p50"] is None
 
 
+@pytest.mark.parametrize(
+    ("user", "option", "layer"), [("shop-live", "--pubsub", "pub/sub"), ("shop-queue", "--queue", "queue")]
+)
+async def test_a_user_who_may_use_one_layer_measures_that(
+    tmp_path: Path, server: ServerProcess, user: str, option: str, layer: str
+) -> None:
+    with Redis(port=server.port) as admin:
+        name, password = make_user(admin, user)
+    url = f"redis://{name}:{quote(password)}@localhost:{server.port}"
+    options = ("bench", "--seconds", "0.05", "--json", "--redis-url", url)
+    refused = await call(tmp_path, *options)
+    assert (refused.code, refused.out) == (1, "")
+    advice = "; a user with fewer rights measures with --queue or --pubsub, and the --prefix that it has; "
+    assert re.search(rf"NOPERM.*{advice}fast-channels doctor says which", refused.error)
+    done = await call(tmp_path, *options, option, "--prefix", "shop")
+    assert (done.code, done.err) == (0, "")
+    assert {each["layer"] for each in json.loads(done.out)} == {layer}
+    assert left_on(server) == []
+
+
+async def test_of_several_layers_the_one_that_is_refused_is_named(tmp_path: Path, server: ServerProcess) -> None:
+    with Redis(port=server.port) as admin:
+        name, password = make_user(admin, "shop-live", "other")
+    write_layers(tmp_path, server, f"redis://{name}:{quote(password)}@localhost:{server.port}")
+    done = await call(tmp_path, "bench", "--seconds", "0.05", "--layers", "layers")
+    assert (done.code, done.out) == (1, "")
+    assert done.error.startswith(f"refused: redis://localhost:{server.port}/0 refused: NOPERM")
+    assert "; measure another one with --layer; " in done.error
+    done = await call(tmp_path, "bench", "--seconds", "0.05", "--layers", "layers", "--layer", "jobs")
+    assert done.code == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.timeout(120)
 async def test_it_cleans_up_when_it_is_interrupted(
@@ -102,10 +141,16 @@ async def test_it_cleans_up_when_it_is_interrupted(
         (["--plot", "nowhere/x.svg"], 2, "there is no folder "),
         (["--seconds", "0"], 2, "Invalid value for '--seconds'"),
         ([], 2, "no layer is registered"),
+        (
+            ["--layers", "layers", "--queue"],
+            2,
+            "--queue and --pubsub are for a server (--redis-url URL): choose a layer",
+        ),
         (["--redis-url", "redis://:canary@localhost:1", "--seconds", "0.05"], 1, "redis://localhost:1/0 cannot be"),
     ],
 )
 async def test_what_cannot_be_measured(tmp_path: Path, arguments: list[str], code: int, text: str) -> None:
+    (tmp_path / "layers.py").write_text(MEMORY)
     done = await call(tmp_path, "bench", *arguments)
     assert (done.code, done.out) == (code, "")
     assert done.error.startswith(text)

@@ -3,8 +3,8 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ from uuid import uuid4
 import typer
 from rich import progress
 
-from fast_channels.cli.errors import CommandError, UsageError
+from fast_channels.cli.errors import CommandError, UsageError, next_step
 from fast_channels.cli.loading import (
     LayersFunction,
     Prefix,
@@ -28,9 +28,13 @@ from fast_channels.cli.measuring import NAME, Measured, works_of
 from fast_channels.cli.plot import Bar, svg
 from fast_channels.cli.running import run_with
 from fast_channels.cli.terminal import console, json_text, print_table
+from fast_channels.exceptions import ServerRefused
 from fast_channels.layers import BaseChannelLayer, InMemoryChannelLayer, has_layers
 
 __all__ = ["bench"]
+
+QUEUE = "queue"
+PUBSUB = "pub/sub"
 
 STEP = 0.1
 """Seconds between two movements of the progress bar."""
@@ -43,6 +47,8 @@ def bench(
     layers: LayersFunction = None,
     redis_url: RedisUrl = None,
     prefix: Prefix = None,
+    queue: Annotated[bool, typer.Option("--queue", help="Only the queue on that server.")] = False,
+    pubsub: Annotated[bool, typer.Option("--pubsub", help="Only the pub/sub layer on that server.")] = False,
     seconds: Annotated[float, typer.Option(min=0.05, max=600, help="How long each thing is measured.")] = 2.0,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Draw the rates, as FILE.svg.")
@@ -51,8 +57,9 @@ def bench(
 ) -> None:
     """Measure your layers on your server: messages a second, and how long one takes.
 
-    One process sends and receives. With a URL, the queue, pub/sub and the in-memory layer are measured. What is sent
-    goes to channels and groups of its own, which are removed; but it takes the server's time from the application.
+    One process sends and receives. With a URL, the queue, pub/sub and the in-memory layer are measured, or one of them:
+    a user of the server may be allowed no more. What is sent goes to channels and groups of its own, which are removed;
+    but it takes the server's time from the application.
 
     Exit codes:
 
@@ -64,7 +71,7 @@ def bench(
     _check(plot)
     call_setup(layers)
     hush()
-    chosen = _chosen(layer, redis_url, prefix)
+    chosen = _chosen(layer, redis_url, prefix, {QUEUE: queue, PUBSUB: pubsub})
     results = run_with(_measure(chosen, seconds), *chosen.values())
     if plot is not None:
         _draw(plot, results, seconds)
@@ -84,16 +91,18 @@ def _check(plot: Path | None) -> None:
         raise UsageError(f"there is no folder {plot.absolute().parent}: make it, or name another FILE")
 
 
-def _chosen(alias: str | None, redis_url: str | None, prefix: str | None) -> Mapping[str, BaseChannelLayer]:
+def _chosen(
+    alias: str | None, redis_url: str | None, prefix: str | None, only: Mapping[str, bool]
+) -> Mapping[str, BaseChannelLayer]:
+    wanted = [name for name, is_wanted in only.items() if is_wanted]
     if has_layers() or alias is not None:
+        if wanted:
+            raise UsageError("--queue and --pubsub are for a server (--redis-url URL): choose a layer with --layer")
         return find_layers(alias, redis_url, prefix)
     url = url_of(redis_url)
     own = prefix or f"{NAME}-{uuid4().hex[:12]}"
-    return {
-        "in-memory": InMemoryChannelLayer(),
-        "pub/sub": layer_on_server(url, own, pubsub=True),
-        "queue": layer_on_server(url, own),
-    }
+    on_server = {name: layer_on_server(url, own, pubsub=name == PUBSUB) for name in wanted or (PUBSUB, QUEUE)}
+    return on_server if wanted else {"in-memory": InMemoryChannelLayer(), **on_server}
 
 
 async def _measure(chosen: Mapping[str, BaseChannelLayer], seconds: float) -> list[Measured]:
@@ -103,8 +112,24 @@ async def _measure(chosen: Mapping[str, BaseChannelLayer], seconds: float) -> li
         for alias, layer in chosen.items():
             for work in works_of(layer):
                 bar.update(task, description=f"{alias}: {work.title}", completed=len(results) * seconds)
-                results.append(await work.measure(alias, layer, seconds))
+                with _naming(alias, chosen):
+                    results.append(await work.measure(alias, layer, seconds))
     return results
+
+
+@contextmanager
+def _naming(alias: str, chosen: Mapping[str, BaseChannelLayer]) -> Iterator[None]:
+    """Say on which layer the server refuses its user something, and how to measure what that user may use."""
+    try:
+        yield
+    except ServerRefused as error:
+        if has_layers():
+            advice = "; measure another one with --layer" if len(chosen) > 1 else ""
+        else:
+            advice = "; a user with fewer rights measures with --queue or --pubsub, and the --prefix that it has"
+        if not advice or not error.answer.startswith("NOPERM"):
+            raise
+        raise CommandError(f"{alias}: {error}{advice}{next_step(error)}") from error
 
 
 @asynccontextmanager
