@@ -8,7 +8,7 @@ import pytest
 from hiredis import ReplyError
 
 from fast_channels.exceptions import ServerRefused
-from fast_channels.layers.redis.blocking_connection import BlockingConnection, connect
+from fast_channels.layers.redis.blocking_connection import BlockingConnection, answering, connect
 from fast_channels.layers.redis.config import Server, parse_hosts
 from fast_channels.layers.redis.connection import packed
 from fast_channels.testing.server import ServerProcess
@@ -54,6 +54,20 @@ def test_pushes_are_no_replies(connection: BlockingConnection) -> None:
         packed("CLIENT", "TRACKING", "ON"), packed("GET", "key"), packed("SET", "key", "1"), deadline=soon()
     )
     assert [connection.read(soon()) for _ in range(3)] == [b"OK", None, b"OK"]
+
+
+def test_of_several_who_answers_first_is_heard_first(
+    connection: BlockingConnection, proxy: Proxy, redis_url: str
+) -> None:
+    proxy.blackhole()
+    other = connect(server_at(redis_url), "the other one", soon())
+    for each in (connection, other):
+        each.write(packed("PING"), deadline=soon())
+    assert answering([connection, other], soon()) == [other]
+    assert other.read(soon()) == b"PONG"
+    assert answering([connection, other], soon(0.05)) == []
+    other.close()
+    assert answering([connection, other], soon()) == [other], "it is over: there is nothing to wait for"
 
 
 def test_what_takes_too_long_ends_it(connection: BlockingConnection, proxy: Proxy) -> None:

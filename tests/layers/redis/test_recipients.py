@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fast_channels.layers.redis.destinations import Member
-from fast_channels.layers.redis.recipients import Recipients, by_owner, recipients_of, unreached
+from fast_channels.layers.redis.recipients import Recipients, by_owner, unreached
 
 INBOX = Member(client="c1", epoch="7")
 LATER = Member(client="c1", epoch="8")
@@ -12,7 +12,10 @@ JOBS = Member(channel="jobs")
 
 
 def found(*members: tuple[str, list[bytes]], excluded: set[str] | None = None) -> Recipients[str]:
-    return recipients_of(members, excluded or set())
+    all_of_them: Recipients[str] = Recipients({}, [])
+    for group, listed in members:
+        all_of_them.add(group, listed, excluded or set())
+    return all_of_them
 
 
 def test_each_is_named_once_with_its_groups() -> None:
@@ -46,7 +49,7 @@ def test_shared_channels_are_the_union_of_the_groups_without_the_excluded(
     groups: dict[str, set[str]], excluded: set[str]
 ) -> None:
     listed = [(group, [f"c:{name}".encode() for name in members]) for group, members in groups.items()]
-    members = recipients_of(listed, excluded).members
+    members = found(*listed, excluded=excluded).members
     assert {member.channel for member in members} == set().union(*groups.values()) - excluded
     for member, of in members.items():
         assert of == [group for group in groups if member.channel in groups[group]]

@@ -14,6 +14,7 @@ from redis import Redis
 
 from fast_channels.exceptions import FastChannelsError, OutcomeUnknown, ServerRefused, ServerUnreachable
 from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
+from fast_channels.layers.redis.courier import Courier
 from fast_channels.testing.server import ServerProcess, free_port
 from tests.support.clusters import ClusterOfServers, slot_of
 from tests.support.descriptors import open_sockets
@@ -308,6 +309,82 @@ def test_a_shard_that_is_away_keeps_nothing_from_the_others(make: Make, redis_ur
     error = told(lambda: layer.sync.send_many((channel, {"n": 1}) for channel in (*away, *there)))
     assert [failure.channel for failure in error.failures] == away
     assert error.sent == len(there)
+
+
+LIVING, DEAD = range(2)
+
+
+@pytest.fixture
+def two_hosts(redis_url: str, own_server: ServerProcess) -> dict[str, list[str]]:
+    """The second one is about to fail."""
+    return {"hosts": [redis_url, own_server.url]}
+
+
+def name_at(layer: Any, place: int, start: str) -> str:
+    """A group and a shared channel whose keys are on that server."""
+    keys = layer._wiring.keys
+    for number in range(1000):
+        name = f"{start}{number}"
+        if {layer._topology.place_of(key) for key in (keys.group(name), keys.shared(name).ready)} == {place}:
+            return name
+    raise AssertionError("there is none")
+
+
+@pytest.mark.parametrize("state", ["new", "connected", "idle", "closed"])
+def test_a_group_on_a_dead_server_does_not_delay_the_other_groups_of_a_threads_message(
+    make: Make, two_hosts: Any, own_server: ServerProcess, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender, receiver = make(RedisChannelLayer, send_timeout=60, **two_hosts), make(RedisChannelLayer)
+    living, gone = name_at(sender, LIVING, "g"), name_at(sender, DEAD, "g")
+    jobs = name_at(sender, LIVING, "jobs")
+    for group in (living, gone):
+        sender.sync.group_add(group, jobs)
+    if state != "new":  # it has connections to both
+        sender.sync.group_send([gone, living], {"n": 0})
+        assert receiver.sync.receive(jobs, timeout=PATIENCE) == {"n": 0}
+    monkeypatch.setattr(Courier, "_is_check_due", lambda *_: state == "idle")
+    own_server.kill() if state == "closed" else own_server.pause()
+    sending = in_thread(sender.sync.group_send, [gone, living], {"n": 1})
+    assert receiver.sync.receive(jobs, timeout=PATIENCE) == {"n": 1}
+    assert not sending.done()
+    own_server.start() if state == "closed" else own_server.resume()
+    sending.result(PATIENCE)
+    sender.sync.send(jobs, {"n": 2})
+    assert receiver.sync.receive(jobs, timeout=PATIENCE) == {"n": 2}, "and it gets it once"
+
+
+def test_the_members_that_only_the_other_server_knows_get_it_when_that_is_back(
+    make: Make, two_hosts: Any, own_server: ServerProcess
+) -> None:
+    sender, receiver = make(RedisChannelLayer, send_timeout=60, **two_hosts), make(RedisChannelLayer)
+    living, gone = name_at(sender, LIVING, "g"), name_at(sender, DEAD, "g")
+    both, late, there = name_at(sender, LIVING, "both"), name_at(sender, LIVING, "late"), name_at(sender, DEAD, "there")
+    for group, members in ((living, (both, there)), (gone, (both, late))):
+        for member in members:
+            sender.sync.group_add(group, member)
+    own_server.pause()
+    sending = in_thread(sender.sync.group_send, [gone, living], {"n": 1})
+    assert receiver.sync.receive(both, timeout=PATIENCE) == {"n": 1}
+    own_server.resume()
+    sending.result(PATIENCE)
+    assert receiver.sync.receive(late, timeout=PATIENCE) == {"n": 1}
+    assert sender.sync.receive(there, timeout=PATIENCE) == {"n": 1}
+    assert sender.statistics().group_sent == 1
+
+
+def test_a_message_to_groups_waits_once_for_a_server_that_is_away(
+    make: Make, two_hosts: Any, own_server: ServerProcess
+) -> None:
+    layer = make(RedisChannelLayer, send_timeout=3, **two_hosts)
+    groups = [name_at(layer, DEAD, "a"), name_at(layer, DEAD, "b"), name_at(layer, LIVING, "c")]
+    here, there = name_at(layer, LIVING, "jobs"), name_at(layer, DEAD, "jobs")
+    for member in (there, here):
+        layer.sync.group_add(groups[-1], member)
+    own_server.pause()
+    began = time.monotonic()
+    assert type(told(lambda: layer.sync.group_send(groups, {"n": 1}))) is ServerUnreachable
+    assert time.monotonic() - began < 2 * 3
+    assert make(RedisChannelLayer).sync.receive(here, timeout=PATIENCE) == {"n": 1}
 
 
 # A Cluster

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 from fast_channels.exceptions import OutcomeUnknown, ServerUnreachable
-from fast_channels.layers.redis.courier import Courier, Errand
+from fast_channels.layers.redis.courier import Courier, Errand, Meanwhile
 
 __all__ = ["Absences"]
 
@@ -23,11 +23,11 @@ class Absences:
     def __repr__(self) -> str:
         return f"<Absences of {', '.join(self._away) or 'nobody'}>"
 
-    def carry_out(self, courier: Courier, errands: Sequence[Errand]) -> None:
-        """Return when all are done, well or not."""
+    def carry_out(self, courier: Courier, errands: Sequence[Errand], meanwhile: Meanwhile = None) -> None:
+        """Return when all are done, well or not. See `Courier.carry_out`."""
         began = time.monotonic()
         tried = [errand for errand in errands if not self._is_left_out(courier, errand)]
-        courier.carry_out(tried)
+        courier.carry_out(tried, meanwhile)
         is_over = time.monotonic() - began >= self._patience
         for errand in tried:
             error, is_silent = errand.error, is_over and errand.is_unanswered

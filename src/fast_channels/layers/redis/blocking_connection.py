@@ -1,8 +1,10 @@
 """One connection to a server for a thread: commands out, as many replies back. It knows no server by name."""
 
+import selectors
 import socket
 import ssl
 import time
+from collections.abc import Iterable
 from typing import Any, Final
 
 from hiredis import PushNotification, Reader, ReplyError
@@ -14,7 +16,7 @@ from fast_channels.layers.redis.config import Server
 from fast_channels.layers.redis.connection import packed
 from fast_channels.layers.redis.topology import REPLICA, credentials_of, greeting, is_replica, refusal
 
-__all__ = ["BlockingConnection", "connect"]
+__all__ = ["BlockingConnection", "answering", "connect"]
 
 INCOMPLETE: Final = object()
 
@@ -116,6 +118,21 @@ class BlockingConnection:
     def close(self) -> None:
         """End it. Idempotent."""
         self._socket.close()
+
+    def listen_with(self, selector: selectors.BaseSelector) -> bool:
+        """Have a selector hear what arrives; False: there is something to read already, or it is over."""
+        if self._socket.fileno() < 0 or (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
+            return False
+        selector.register(self._socket, selectors.EVENT_READ, self)
+        return True
+
+
+def answering(connections: Iterable[BlockingConnection], deadline: float) -> list[BlockingConnection]:
+    """Those for which something arrives, as soon as there is one; nobody, if nothing does in time."""
+    with selectors.DefaultSelector() as selector:
+        known = [connection for connection in connections if not connection.listen_with(selector)]
+        patience = 0.0 if known or not selector.get_map() else max(0.0, deadline - time.monotonic())
+        return known + [key.data for key, _ in selector.select(patience)]
 
 
 def connect(server: Server, label: str, deadline: float, *, any_role: bool = False) -> BlockingConnection:

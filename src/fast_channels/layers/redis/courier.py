@@ -7,14 +7,16 @@ import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from typing import Any, Final
+from math import inf
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from hiredis import ReplyError
 
 from fast_channels.exceptions import FastChannelsError, OutcomeUnknown, ServerRefused, ServerUnreachable
-from fast_channels.layers.redis.blocking_connection import BlockingConnection
+from fast_channels.layers.redis.blocking_connection import BlockingConnection, answering
 from fast_channels.layers.redis.blocking_servers import BlockingServers, Place
 from fast_channels.layers.redis.cluster_links import ASKING
+from fast_channels.layers.redis.connection import packed
 from fast_channels.layers.redis.link import PASSING as PASSING_AT_FIRST
 from fast_channels.layers.redis.link import Patience, backoff
 from fast_channels.layers.redis.outages import Outages
@@ -22,13 +24,21 @@ from fast_channels.layers.redis.outbox import PASSING, PAUSE
 from fast_channels.layers.redis.scripts import is_unknown_script
 from fast_channels.layers.redis.topology import REPLICA, is_replica
 
-__all__ = ["Courier", "Errand", "Repeat"]
+__all__ = ["Courier", "Errand", "Meanwhile", "Repeat"]
 
 logger = logging.getLogger("fast_channels.redis")
 
 
 LAST: Final = 0.1
 """Seconds for an answer, though the time is over."""
+
+QUICK: Final = 0.25
+"""Seconds of silence, until who has an answer does not wait for the others any more."""
+
+QUICK_CONNECTION: Final = 0.5
+"""Seconds that a connection may take at first, while others wait for it."""
+
+Meanwhile: TypeAlias = Callable[[], object] | None
 
 
 class Repeat(Enum):
@@ -132,6 +142,20 @@ class Errand:
             self.fail(label, ServerUnreachable(label, waited, _cause(trouble)))
 
 
+class _Attempt(NamedTuple):
+    """Errands for which an answer is waited for, over one connection."""
+
+    place: Place
+    connection: BlockingConnection
+    errands: list[Errand]
+    answer_by: float
+    is_checked: bool
+    """Whether the errands are sent; if not, the server is asked first what it is."""
+
+
+_ByPlace: TypeAlias = dict[Place, list[Errand]]
+
+
 class Courier:
     """Carries out errands, over connections that it keeps. One thread uses it at a time.
 
@@ -148,15 +172,22 @@ class Courier:
     def __repr__(self) -> str:
         return f"<Courier: {len(self._connections)} connections>"
 
-    def carry_out(self, errands: Sequence[Errand]) -> None:
-        """Return when all are done, well or not."""
+    def carry_out(self, errands: Sequence[Errand], meanwhile: Meanwhile = None) -> None:
+        """Return when all are done, well or not.
+
+        Args:
+            errands: in the order in which each server gets its own.
+            meanwhile: is called while some of them may be done, and the others take long. It may not use this courier.
+        """
         deadline = time.monotonic() + self._patience.send
         attempt = 0
-        left = self._round(errands, deadline)
+        left = self._round(errands, deadline, QUICK_CONNECTION, meanwhile)
         while left and time.monotonic() < deadline:
+            if meanwhile is not None and len(left) < len(errands):
+                meanwhile()
             attempt += 1
             self._pause(left, attempt, deadline)
-            left = self._round(left, deadline)
+            left = self._round(left, deadline, inf, meanwhile)
         for errand in left:
             errand.overdue(self._servers.label_of(errand.address), self._patience.send)
 
@@ -183,13 +214,14 @@ class Courier:
         pause = max(waiting if errand.pause is None else errand.pause for errand in errands)
         time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
 
-    def _round(self, errands: Sequence[Errand], deadline: float) -> list[Errand]:
-        """Try all once, and return those that are not done. Who has a connection does not wait for who has none."""
-        places = self._sorted(errands, deadline)
-        connected = [place for place in places if place in self._connections]
-        connected.sort(key=lambda place: self._is_check_due(self._connections[place]))  # that one may be silent
-        self._try({place: places.pop(place) for place in connected}, deadline)
-        self._try(places, deadline)
+    def _round(self, errands: Sequence[Errand], deadline: float, limit: float, meanwhile: Meanwhile) -> list[Errand]:
+        """Try all once, and return those that are not done. Nobody waits long for somebody else's server."""
+        apart = self._sorted(errands, deadline)
+        limit = limit if len(apart) > 1 else inf
+        under_way = self._resumed(apart, deadline)
+        while under_way or apart:
+            self._collect(under_way, apart, deadline, meanwhile)
+            under_way += self._connected(apart, deadline, limit)
         return [errand for errand in errands if not errand.is_done]
 
     def _sorted(self, errands: Iterable[Errand], deadline: float) -> dict[Place, list[Errand]]:
@@ -221,15 +253,55 @@ class Courier:
             self._unknown = ""
         return None
 
-    def _try(self, places: dict[Place, list[Errand]], deadline: float) -> None:
-        written = []
-        for left, (place, errands) in zip(range(len(places), 0, -1), places.items(), strict=True):
-            share = (deadline - time.monotonic()) / (left + 1)
-            connection = self._connection(place, errands, time.monotonic() + share)
-            if connection is not None and self._write(place, connection, errands, deadline):
-                written.append((place, connection, errands))
-        for place, connection, errands in written:
-            self._read(place, connection, errands, self._answer_by(deadline))
+    def _resumed(self, apart: _ByPlace, deadline: float) -> list[_Attempt]:
+        """Attempts over the connections that there are; apart remains who has none."""
+        attempts = []
+        for place in [place for place in apart if place in self._connections]:
+            connection = self._connections[place]
+            if not connection.is_usable():  # it was closed while nobody used it: that is no outage
+                connection.close()
+                del self._connections[place]
+            elif self._is_check_due(connection):
+                attempts += self._checking(place, connection, apart, deadline)
+            else:
+                attempts += self._written(place, connection, apart.pop(place), deadline)
+        return attempts
+
+    def _connected(self, apart: _ByPlace, deadline: float, limit: float) -> list[_Attempt]:
+        """Attempts over new connections; each takes `limit` seconds at most, or a share of the time there is."""
+        attempts = []
+        while apart:
+            place = next(iter(apart))
+            share = (deadline - time.monotonic()) / (len(apart) + 1)
+            errands = apart.pop(place)
+            connection = self._connection(place, errands, time.monotonic() + min(share, limit))
+            if connection is not None:
+                attempts += self._written(place, connection, errands, deadline)
+        return attempts
+
+    def _collect(self, under_way: list[_Attempt], apart: _ByPlace, deadline: float, meanwhile: Meanwhile) -> None:
+        """Read the answers, whoever answers first: until all are there or, if others are apart, not for long."""
+        until = time.monotonic() + QUICK if apart else inf
+        while under_way and time.monotonic() < until:
+            ready = self._ready(under_way, until, meanwhile)
+            for attempt in ready:
+                under_way.remove(attempt)
+                answer_by = max(attempt.answer_by, time.monotonic() + LAST)
+                if attempt.is_checked:
+                    self._read(attempt.place, attempt.connection, attempt.errands, answer_by)
+                else:
+                    under_way += self._checked(attempt, apart, deadline, answer_by)
+            if not ready and meanwhile is not None:
+                meanwhile()
+
+    def _ready(self, under_way: Sequence[_Attempt], until: float, meanwhile: Meanwhile) -> list[_Attempt]:
+        """Who has an answer, or no time left; nobody, if it stays quiet for a while."""
+        if len(under_way) == 1 and until == inf and meanwhile is None:
+            return list(under_way)
+        quiet = min(until, time.monotonic() + QUICK, *(attempt.answer_by for attempt in under_way))
+        heard = answering([attempt.connection for attempt in under_way], quiet)
+        now = time.monotonic()
+        return [attempt for attempt in under_way if attempt.connection in heard or attempt.answer_by <= now]
 
     def _answer_by(self, deadline: float) -> float:
         """Until when an answer is waited for: what is tried at the last moment gets one, too."""
@@ -237,10 +309,7 @@ class Courier:
         return max(now + LAST, min(deadline, now + self._patience.answer))
 
     def _connection(self, place: Place, errands: Iterable[Errand], deadline: float) -> BlockingConnection | None:
-        """A connection that may be used; if there is none, the errands know why."""
-        connection = self._connections.get(place)
-        if connection is not None and self._is_sound(place, connection, deadline):
-            return connection
+        """A new connection; if there is none, the errands know why."""
         endpoint = self._servers.endpoint(place)
         try:
             connection = self._connections[place] = endpoint.connect(deadline)
@@ -261,25 +330,34 @@ class Courier:
             else:
                 errand.not_sent(trouble)
 
-    def _is_sound(self, place: Place, connection: BlockingConnection, deadline: float) -> bool:
-        """Whether a connection is open, and leads to a master: that is asked every few seconds. If not, it ends."""
-        if not connection.is_usable():  # it was closed while nobody used it: that is no outage
-            connection.close()
-            self._connections.pop(place, None)
-            return False
-        if not self._is_check_due(connection):
-            return True
-        reason = self._defect(place, connection, min(deadline, time.monotonic() + self._patience.answer))
-        if reason is not None:
-            self._hang_up(place, connection, reason)
-        return reason is None
+    # A connection that is kept leads to a master: that is asked every few seconds
 
     def _is_check_due(self, connection: BlockingConnection) -> bool:
         return time.monotonic() - connection.checked_at >= self._patience.ping_every
 
+    def _checking(
+        self, place: Place, connection: BlockingConnection, apart: _ByPlace, deadline: float
+    ) -> list[_Attempt]:
+        answer_by = self._answer_by(deadline)
+        try:
+            connection.write(packed(b"HELLO"), deadline=answer_by)
+        except OSError as error:
+            self._hang_up(place, connection, error)
+            return []
+        return [_Attempt(place, connection, apart.pop(place), answer_by, is_checked=False)]
+
+    def _checked(self, attempt: _Attempt, apart: _ByPlace, deadline: float, answer_by: float) -> list[_Attempt]:
+        place, connection = attempt.place, attempt.connection
+        reason = self._defect(place, connection, answer_by)
+        if reason is None:
+            return self._written(place, connection, attempt.errands, deadline)
+        self._hang_up(place, connection, reason)
+        apart[place] = attempt.errands
+        return []
+
     def _defect(self, place: Place, connection: BlockingConnection, deadline: float) -> BaseException | None:
         try:
-            answer = connection.call("HELLO", deadline=deadline)
+            answer = connection.read(deadline)
         except OSError as error:
             return error
         if isinstance(answer, ReplyError):
@@ -292,7 +370,11 @@ class Courier:
         connection.checked_at = time.monotonic()
         return None
 
-    def _write(self, place: Place, connection: BlockingConnection, errands: Iterable[Errand], deadline: float) -> bool:
+    # Commands out, replies back
+
+    def _written(
+        self, place: Place, connection: BlockingConnection, errands: list[Errand], deadline: float
+    ) -> list[_Attempt]:
         commands = []
         for errand in errands:
             if errand.asking is not None:
@@ -302,8 +384,8 @@ class Courier:
             connection.write(*commands, deadline=self._answer_by(deadline))
         except OSError as error:
             self._lost(place, connection, errands, error)
-            return False
-        return True
+            return []
+        return [_Attempt(place, connection, errands, self._answer_by(deadline), is_checked=True)]
 
     def _read(self, place: Place, connection: BlockingConnection, errands: Sequence[Errand], deadline: float) -> None:
         demoted: ServerRefused | None = None

@@ -1,7 +1,7 @@
 """To which inboxes and shared channels a message to groups goes. Nothing here sends anything."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -9,7 +9,7 @@ from fast_channels import names
 from fast_channels.layers.redis.destinations import Member, read_member
 from fast_channels.layers.redis.results import GONE, STORED
 
-__all__ = ["Recipients", "Unreached", "by_owner", "recipients_of", "unreached"]
+__all__ = ["Recipients", "Unreached", "by_owner", "unreached"]
 
 
 Group = TypeVar("Group")
@@ -47,16 +47,6 @@ class Recipients(NamedTuple, Generic[Group]):
                 self.members[member] = [group]
                 new.append(member)
         return new
-
-
-def recipients_of(
-    members: Iterable[tuple[Group, Sequence[bytes]]], excluded: Collection[str] = ()
-) -> Recipients[Group]:
-    """The recipients, from groups with their members as they stand on the server."""
-    found: Recipients[Group] = Recipients({}, [])
-    for group, listed in members:
-        found.add(group, listed, excluded)
-    return found
 
 
 class Unreached(NamedTuple, Generic[Group]):

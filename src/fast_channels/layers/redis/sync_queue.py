@@ -9,6 +9,7 @@ from fast_channels import names
 from fast_channels.exceptions import NotSent
 from fast_channels.layers.base import raise_unless_all_sent, require_dict
 from fast_channels.layers.mailbox import is_worth_a_line
+from fast_channels.layers.redis.absences import Absences
 from fast_channels.layers.redis.audience import Audience
 from fast_channels.layers.redis.batches import Letter, deliver
 from fast_channels.layers.redis.cluster_servers import Topology
@@ -26,7 +27,7 @@ from fast_channels.layers.redis.group_sending import AudienceLetters, GroupLette
 from fast_channels.layers.redis.link import Patience
 from fast_channels.layers.redis.mailroom import milliseconds
 from fast_channels.layers.redis.outbox import Argument
-from fast_channels.layers.redis.recipients import Recipients, recipients_of, unreached
+from fast_channels.layers.redis.recipients import Recipients, unreached
 from fast_channels.layers.redis.results import count_dropped, count_sent
 from fast_channels.layers.redis.scripts import MEMBERS
 from fast_channels.layers.redis.sync import RedisSyncLayer, Sender
@@ -115,8 +116,10 @@ class QueueSyncLayer(RedisSyncLayer):
             self._ways[channel] = way
         return way
 
-    def _deliver(self, sender: Sender, letters: Sequence[Letter]) -> list[str | Exception]:
-        return deliver(sender, self._layer._wiring, letters, partial(self._count_drop, "expired"))
+    def _deliver(
+        self, sender: Sender, letters: Sequence[Letter], absences: Absences | None = None
+    ) -> list[str | Exception]:
+        return deliver(sender, self._layer._wiring, letters, partial(self._count_drop, "expired"), absences)
 
     # Groups
 
@@ -133,14 +136,7 @@ class QueueSyncLayer(RedisSyncLayer):
         audience = Audience(groups_of(group), excluded_channels(exclude))
         require_dict(message)
         letters = self._group_letters(audience, message, expiry)
-        with self._senders.borrowed() as sender:
-            members, errors = self._members(sender, audience.groups)
-            found = recipients_of(members, audience.excluded)
-            who = list(found.members)
-            outcomes = self._deliver(sender, [self._letter_to(member, letters) for member in who])
-            results = {member: result for member, result in zip(who, outcomes, strict=True) if isinstance(result, str)}
-            self._tidy(sender, found, results)
-        errors += [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        errors = self._send_to_members(audience, letters)
         if errors:
             raise errors[0]
         with self._counting:
@@ -153,12 +149,36 @@ class QueueSyncLayer(RedisSyncLayer):
         what = (message, layer._encode(message, context), head, kept, layer._encode if layer._encrypted else None)
         return AudienceLetters(keys, audience, *what) if audience.excluded else GroupLetters(*what)
 
-    def _members(self, sender: Sender, groups: Sequence[str]) -> tuple[list[tuple[str, list[bytes]]], list[Exception]]:
-        """The groups with their members, and what went wrong."""
-        errands = [self._question(self._layer._wiring.keys.group(group)) for group in groups]
-        sender.courier.carry_out(errands)
-        members = [(group, errand.reply) for group, errand in zip(groups, errands, strict=True) if errand.error is None]
-        return members, [errand.error for errand in errands if errand.error is not None]
+    def _send_to_members(self, audience: Audience, letters: GroupLetters) -> list[Exception]:
+        """Send to the members of all groups, each once; what went wrong.
+
+        Who is known does not wait for the groups whose servers do not answer.
+        """
+        found: Recipients[str] = Recipients({}, [])
+        outcomes: dict[Member, str | Exception] = {}
+        absences = Absences(self._layer._wiring.patience.send)
+        questions = {group: self._question(self._layer._wiring.keys.group(group)) for group in audience.groups}
+        asked = dict(questions)
+
+        def send_to_known() -> None:
+            new: list[Member] = []
+            for group in [group for group, question in asked.items() if question.is_done]:
+                question = asked.pop(group)
+                if question.error is None:
+                    new += found.add(group, question.reply, audience.excluded)
+            if not new:
+                return
+            with self._senders.borrowed() as sender:  # another one, while this call waits for groups
+                sent = self._deliver(sender, [self._letter_to(member, letters) for member in new], absences)
+            outcomes.update(zip(new, sent, strict=True))
+
+        with self._senders.borrowed() as sender:
+            meanwhile = send_to_known if len(questions) > 1 else None
+            absences.carry_out(sender.courier, list(questions.values()), meanwhile)
+        send_to_known()
+        self._tidy(found, {member: result for member, result in outcomes.items() if isinstance(result, str)})
+        errors = [question.error for question in questions.values() if question.error is not None]
+        return errors + [outcome for outcome in outcomes.values() if isinstance(outcome, Exception)]
 
     def _question(self, key: bytes) -> Errand:
         return Errand(key, lambda whole: MEMBERS.command((key,), (), whole=whole), Repeat.FREELY)
@@ -173,7 +193,7 @@ class QueueSyncLayer(RedisSyncLayer):
         before = before_payload(member.channel, way.capacity, letters.expiry)
         return Letter(way.destination, (*before, payload), len(payload))
 
-    def _tidy(self, sender: Sender, found: Recipients[str], results: Mapping[Member, str]) -> None:
+    def _tidy(self, found: Recipients[str], results: Mapping[Member, str]) -> None:
         """Count what was not stored, and take out of the groups who is gone, or was never a member."""
         for group, stranger in found.strangers:
             if is_worth_a_line(self._count_drop("undecodable")):
@@ -183,7 +203,8 @@ class QueueSyncLayer(RedisSyncLayer):
             with self._counting:
                 count_dropped(self.counters, result, f"of group {', '.join(groups)}")
         if gone:  # if that fails, the next sender tries
-            sender.courier.carry_out([self._removal(group, member) for group, member in gone])
+            with self._senders.borrowed() as sender:
+                sender.courier.carry_out([self._removal(group, member) for group, member in gone])
 
     def _removal(self, group: str, member: bytes) -> Errand:
         key = self._layer._wiring.keys.group(group)
