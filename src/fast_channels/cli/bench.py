@@ -158,7 +158,7 @@ async def _move(bar: progress.Progress, task: progress.TaskID) -> None:
 def _print(results: Sequence[Measured]) -> None:
     columns = {"layer": "left", "work": "left", "a second": "right", "p50": "right", "p99": "right"}
     rows = [(each.layer, each.work, f"{each.rate:,.0f}", _ms(each.p50), _ms(each.p99)) for each in results]
-    print_table(columns, rows, folded=["layer"])
+    print_table(columns, rows, folded={"layer": 20})
 
 
 def _ms(seconds: float | None) -> str:

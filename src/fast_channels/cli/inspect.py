@@ -1,6 +1,6 @@
 """`fast-channels inspect`."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -9,9 +9,12 @@ from fast_channels.cli.loading import Alias, LayersFunction, Prefix, PubSub, Red
 from fast_channels.cli.running import run_with
 from fast_channels.cli.terminal import json_text, print_table
 
-__all__ = ["inspect"]
+__all__ = ["inspect", "print_queue"]
 
 NOBODY = "-"
+
+ID = 33
+"""The width of what the inbox of a process is called, with a comma."""
 
 
 def inspect(
@@ -40,12 +43,13 @@ def inspect(
     if as_json:
         print(json_text(found))
     elif "inboxes" in found:
-        _print_queue(found)
+        print_queue(found)
     else:
         _print_subscribers(found)
 
 
-def _print_queue(found: Mapping[str, Any]) -> None:
+def print_queue(found: Mapping[str, Any]) -> None:
+    """Tables of what `inspect()` of the queue has found."""
     _section(
         "Channels",
         {
@@ -57,13 +61,13 @@ def _print_queue(found: Mapping[str, Any]) -> None:
             "dead": "right",
         },
         [_channel(name, facts) for name, facts in sorted(found["channels"].items())],
-        folded=["channel"],
+        folded={"channel": 20},
     )
     _section(
         "Groups",
         {"group": "left", "processes": "right", "shared channels": "right", "which": "left"},
         [_group(name, members) for name, members in sorted(found["groups"].items())],
-        folded=["group", "which"],
+        folded={"group": 12, "which": ID},
     )
     _section(
         "Inboxes of processes",
@@ -102,11 +106,11 @@ def _print_subscribers(found: Mapping[str, Any]) -> None:
         for address, count in sorted(server["subscribers"].items())
     ]
     columns = {"what": "left", "name": "left", "connections": "right", "server": "left"}
-    _section("Who hears what", columns, rows, folded=["name", "server"])
+    _section("Who hears what", columns, rows, folded={"name": ID, "server": 20})
 
 
 def _section(
-    title: str, columns: Mapping[str, Any], rows: Sequence[tuple[str, ...]], folded: Collection[str] = ()
+    title: str, columns: Mapping[str, Any], rows: Sequence[tuple[str, ...]], folded: Mapping[str, int] | None = None
 ) -> None:
     if rows:
         print_table(columns, rows, folded=folded, title=title)

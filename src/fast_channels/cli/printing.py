@@ -17,7 +17,7 @@ def print_channels(counts: Mapping[str, int], *, as_json: bool) -> None:
         print("There are no dead letters.")
     else:
         rows = [(name, str(counts[name])) for name in sorted(counts)]
-        print_table({"channel": "left", "dead letters": "right"}, rows, folded=["channel"])
+        print_table({"channel": "left", "dead letters": "right"}, rows, folded={"channel": 20})
 
 
 def print_letters(letters: Sequence[DeadLetter], *, as_json: bool) -> None:
@@ -29,7 +29,7 @@ def print_letters(letters: Sequence[DeadLetter], *, as_json: bool) -> None:
     else:
         columns = {"id": "left", "died": "left", "deliveries": "right", "type": "left", "error": "left"}
         rows = [(it.id, _time(it), str(it.deliveries), _type(it), it.error) for it in letters]
-        print_table(columns, rows, folded=["type", "error"])
+        print_table(columns, rows, folded={"type": 10, "error": 16})
 
 
 def show_letters(letters: Sequence[DeadLetter], *, as_json: bool) -> None:

@@ -1,7 +1,8 @@
 """How things are printed: tables as wide as the terminal, lines that are lines where no terminal is, JSON."""
 
+import re
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import IO, Any, Final
 
 import msgspec
@@ -14,8 +15,8 @@ __all__ = ["console", "json_line", "json_text", "plain", "print_table", "show"]
 
 WIDE: Final = 100_000
 
-FOLDED: Final = 20
-"""A column that may be folded keeps this width, and what is in it can be read."""
+BLANK_END: Final = re.compile(r" +(?=(?: |\x1b\[[\d;]*m)*$)")
+"""Blanks at the end of a line, after which only the end of a style follows: a terminal may have no room for them."""
 
 GAP: Final = 2
 """Blanks between two columns."""
@@ -35,25 +36,37 @@ def console(file: IO[str] | None = None, *, at_least: int = 0) -> Console:
 def print_table(
     columns: Mapping[str, Any],
     rows: Sequence[tuple[str, ...]],
-    folded: Collection[str] = (),
+    folded: Mapping[str, int] | None = None,
     title: str | None = None,
 ) -> None:
-    """A table without lines; `columns` are names with `left` or `right`. Those named in `folded` take more lines where
-    the terminal is too narrow. Nothing else is: a number that is cut is another number, and what people copy stays in
-    one piece.
+    """A table without lines; `columns` are names with `left` or `right`. Those in `folded` take more lines where the
+    terminal is too narrow, and have the width given there at least. Nothing else is shortened: a number that is cut is
+    another number, and what people copy stays in one piece.
     """
-    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    least = folded or {}
+    table = Table(box=None, padding=(0, GAP, 0, 0), header_style="bold")
     cells = [tuple(map(plain, row)) for row in rows]
-    needed = 0
-    for place, (name, justify) in enumerate(columns.items()):
-        table.add_column(name, justify=justify, no_wrap=name not in folded, overflow="fold")
-        width = max(map(cell_len, (name, *(row[place] for row in cells))))
-        needed += GAP + (min(width, FOLDED) if name in folded else width)
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    widths = _fitting(widths, [least.get(name) for name in columns], console().width)
+    for (name, justify), width in zip(columns.items(), widths, strict=True):
+        table.add_column(name, justify=justify, no_wrap=name not in least, overflow="fold", width=width)
     for row in cells:
         table.add_row(*map(Text, row))
     if title is not None:
         console().print(Text(title, "bold"), soft_wrap=True)
-    show(table, needed - GAP)
+    show(table, sum(widths) + GAP * len(widths))
+
+
+def _fitting(widths: Sequence[int], least: Sequence[int | None], room: int) -> list[int]:
+    """Widths of columns that are shortened as far as they may, the widest ones first, until they are in the room."""
+    fitting = list(widths)
+    excess = sum(widths) + GAP * (len(widths) - 1) - room
+    for _ in range(excess):
+        more = [(width, place) for place, width in enumerate(fitting) if width > (least[place] or width)]
+        if not more:
+            break
+        fitting[max(more)[1]] -= 1
+    return fitting
 
 
 def show(table: Table, at_least: int = 0) -> None:
@@ -61,7 +74,7 @@ def show(table: Table, at_least: int = 0) -> None:
     out = console(at_least=at_least)
     with out.capture() as captured:
         out.print(table)
-    print(*(line.rstrip() for line in captured.get().splitlines()), sep="\n")
+    print(*(BLANK_END.sub("", line.rstrip()) for line in captured.get().splitlines()), sep="\n")
 
 
 def json_text(value: Any) -> str:
