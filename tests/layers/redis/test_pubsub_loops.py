@@ -166,9 +166,9 @@ def test_a_call_for_each_step_works_as_one_loop_does(layer: Layer, run: Run[Any]
 
     async def send_and_receive() -> Any:
         waiting = asyncio.create_task(layer.receive(channel))
-        while "room" not in (await layer.inspect())["groups"]:
-            await asyncio.sleep(0.002)
-        await layer.group_send("room", "hello")
+        while not waiting.done():  # until the server knows that this loop listens, nobody hears it
+            await layer.group_send("room", "hello")
+            await asyncio.wait({waiting}, timeout=0.02)
         return await waiting
 
     assert run(send_and_receive()) == "hello"
