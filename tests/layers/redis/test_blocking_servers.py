@@ -1,5 +1,6 @@
 """Which server a thread connects to: the same one as a loop does, for the same reasons."""
 
+import random
 import socket
 import time
 from collections import Counter
@@ -53,6 +54,22 @@ def test_what_is_learned_of_a_cluster_is_known_to_all(cluster: ClusterOfServers)
     assert servers.place_of(b"key") == (owner.host, owner.port)
     assert servers.redirected(b"key", ("a", 1), "MOVED 1 :2") == ("a", 2)
     assert servers.place_of(b"key") == ("a", 2)
+
+
+def test_a_node_that_said_nothing_is_asked_last_the_next_time(
+    cluster: ClusterOfServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random, "sample", lambda nodes, count: nodes[:count])
+    with silent_servers(1) as (silent,):
+        urls = [f"redis://127.0.0.1:{silent.getsockname()[1]}", *cluster.urls]
+        servers = servers_for_threads(Cluster([server for server in parse_hosts(urls) if isinstance(server, Server)]))
+        for _ in range(3):
+            servers.doubt()
+            servers.learn(time.monotonic() + 4)
+        silent.settimeout(0)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
 
 
 def test_nodes_that_are_away_are_named() -> None:
