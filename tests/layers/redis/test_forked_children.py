@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -111,23 +111,22 @@ def parent(url: str, admin: Redis, kind: str, way: str) -> Iterator[Parent]:
         yield Parent(process, admin, prefix)
 
 
-@each_layer
-@each_way
-async def test_a_parent_that_is_killed_leaves_nothing_on_the_server(
-    redis_url: str, admin: Redis, kind: str, way: str
-) -> None:
-    with parent(redis_url, admin, kind, way) as process:
-        process.process.kill()
-        await until(lambda: not process.connections(), "a child keeps its parent's connections")
+def kill(process: Parent) -> None:
+    process.process.kill()
+
+
+def close(process: Parent) -> None:
+    assert process.ask("close") == "None"
 
 
 @each_layer
 @each_way
-async def test_a_parent_that_closes_its_layer_leaves_nothing_on_the_server(
-    redis_url: str, admin: Redis, kind: str, way: str
+@pytest.mark.parametrize("end", [kill, close])
+async def test_what_its_parent_ends_a_child_does_not_keep(
+    redis_url: str, admin: Redis, kind: str, way: str, end: Callable[[Parent], None]
 ) -> None:
     with parent(redis_url, admin, kind, way) as process:
-        assert process.ask("close") == "None"
+        end(process)
         await until(lambda: not process.connections(), "a child keeps its parent's connections")
 
 
@@ -141,7 +140,7 @@ async def test_over_tls_as_well(tmp_path: Path, way: str) -> None:
     ):
         url = f"rediss://localhost:{server.port}?ssl_ca_certs={authority.file}"
         with parent(url, admin, "RedisPubSubChannelLayer", way) as process:
-            process.process.kill()
+            kill(process)
             await until(lambda: not process.connections(), "a child keeps its parent's connections")
 
 

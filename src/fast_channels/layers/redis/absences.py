@@ -4,7 +4,8 @@ import time
 from collections.abc import Sequence
 
 from fast_channels.exceptions import OutcomeUnknown, ServerUnreachable
-from fast_channels.layers.redis.courier import Courier, Errand, Meanwhile
+from fast_channels.layers.redis.courier import Courier, Meanwhile
+from fast_channels.layers.redis.errands import Errand
 
 __all__ = ["Absences"]
 

@@ -12,7 +12,7 @@ from fast_channels.exceptions import FastChannelsError
 from fast_channels.layers.redis.absences import Absences
 from fast_channels.layers.redis.blocking_connection import BlockingConnection
 from fast_channels.layers.redis.connection import packed
-from fast_channels.layers.redis.courier import Courier, Errand, Repeat
+from fast_channels.layers.redis.courier import Courier
 from fast_channels.layers.redis.destinations import Destination, read_answer
 from fast_channels.layers.redis.durability import (
     CONNECTION_LOST,
@@ -22,6 +22,7 @@ from fast_channels.layers.redis.durability import (
     not_confirmed,
     run_id_in,
 )
+from fast_channels.layers.redis.errands import Errand, Repeat
 from fast_channels.layers.redis.outbox import MOST_BYTES, MOST_POSTS, Argument
 from fast_channels.layers.redis.results import STORED
 from fast_channels.layers.redis.sync import Sender

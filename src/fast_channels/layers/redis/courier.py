@@ -6,25 +6,23 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
-from enum import Enum
 from math import inf
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from hiredis import ReplyError
 
-from fast_channels.exceptions import FastChannelsError, OutcomeUnknown, ServerRefused, ServerUnreachable
+from fast_channels.exceptions import FastChannelsError, ServerRefused
 from fast_channels.layers.redis.blocking_connection import BlockingConnection, answering
 from fast_channels.layers.redis.blocking_servers import BlockingServers, Place
 from fast_channels.layers.redis.cluster_links import ASKING
 from fast_channels.layers.redis.connection import packed
+from fast_channels.layers.redis.errands import Errand
 from fast_channels.layers.redis.link import PASSING as PASSING_AT_FIRST
 from fast_channels.layers.redis.link import Patience, backoff
 from fast_channels.layers.redis.outages import Outages
-from fast_channels.layers.redis.outbox import PASSING, PAUSE
-from fast_channels.layers.redis.scripts import is_unknown_script
 from fast_channels.layers.redis.topology import REPLICA, is_replica
 
-__all__ = ["Courier", "Errand", "Meanwhile", "Repeat"]
+__all__ = ["Courier", "Meanwhile"]
 
 logger = logging.getLogger("fast_channels.redis")
 
@@ -41,107 +39,6 @@ QUICK_CONNECTION: Final = 0.5
 Meanwhile: TypeAlias = Callable[[], object] | None
 
 
-class Repeat(Enum):
-    """What may be done with a command whose answer is lost."""
-
-    FREELY = "it changes nothing"
-    NUMBERED = "the server recognises it"
-    NEVER = "it would happen twice"
-
-
-class Errand:
-    """A command, and what became of it.
-
-    Args:
-        address: the key or the address that decides which server gets it.
-        pack: encodes it; True: with the whole text of its script.
-    """
-
-    def __init__(self, address: bytes, pack: Callable[[bool], bytes], repeat: Repeat) -> None:
-        self.address = address
-        self.reply: Any = None
-        self.error: Exception | None = None
-        """Why there is no reply."""
-        self.is_done = False
-        self.answered_by: BlockingConnection | None = None
-        """Where the reply came from."""
-        self.is_unanswered = False
-        """Whether the server was silent, or away, until the time was over."""
-        self.asking: Place | None = None
-        """Where to ask this time, though somebody else has the slot."""
-        self.trouble: BaseException | None = None
-        """Why it is not done yet."""
-        self.pause: float | None = 0.0
-        """Seconds to wait before the next attempt; None: as long as the connection takes to come back."""
-        self._pack = pack
-        self._repeat = repeat
-        self._whole = False
-        self._arrived = False  # whether an attempt may have arrived
-        self._refused = False
-        self._moves = 0
-
-    def __repr__(self) -> str:
-        return f"<Errand {'done' if self.is_done else 'not done'}: {self.error or self.trouble}>"
-
-    def packed(self) -> bytes:
-        """The command for the next attempt."""
-        return self._pack(self._whole)
-
-    def result(self) -> Any:
-        """The reply, or raise the error."""
-        if self.error is not None:
-            raise self.error
-        return self.reply
-
-    # What becomes of an attempt
-
-    def answered(self, reply: Any, connection: BlockingConnection) -> None:
-        """It is done."""
-        self.reply, self.answered_by, self.is_done = reply, connection, True
-
-    def fail(self, label: str, error: Exception) -> None:
-        """It will not be done; an attempt before the one that failed may have arrived."""
-        self.error, self.is_done = (OutcomeUnknown(label, _cause(error)) if self._arrived else error), True
-
-    def lost(self, label: str, error: BaseException) -> None:
-        """It was sent, and there is no answer."""
-        self.trouble, self.pause, self._refused = error, None, False
-        self._arrived |= self._repeat is not Repeat.FREELY
-        self.is_unanswered = isinstance(error, TimeoutError)
-        if self._repeat is Repeat.NEVER:
-            self.error, self.is_done = OutcomeUnknown(label, error), True
-
-    def not_sent(self, error: BaseException) -> None:
-        """There is no server for it."""
-        self.trouble, self.pause, self._refused = error, None, False
-
-    def refused(self, label: str, answer: str) -> bool:
-        """The server refused it; False if it will for ever."""
-        self.pause = 0.0
-        if is_unknown_script(answer) and not self._whole:
-            self._whole = True
-            return True
-        if answer.startswith(PASSING):
-            self.trouble, self.pause, self._refused = ServerRefused(label, answer), PAUSE, True
-            return True
-        self.fail(label, ServerRefused(label, answer))
-        return False
-
-    def moved(self, place: Place, *, only_now: bool) -> None:
-        """Somebody else has its slot."""
-        self.asking = place if only_now else None
-        self._moves += 1
-        self.pause = 0.0 if self._moves < 2 or only_now else PAUSE  # they do not agree yet
-
-    def overdue(self, label: str, waited: float) -> None:
-        """There is no time left."""
-        trouble, self.is_unanswered = self.trouble, True
-        if self._refused and isinstance(trouble, ServerRefused):
-            self.fail(label, trouble)
-        else:
-            self.fail(label, ServerUnreachable(label, waited, _cause(trouble)))
-
-
 class _Attempt(NamedTuple):
     """Errands for which an answer is waited for, over one connection."""
 
@@ -149,8 +46,8 @@ class _Attempt(NamedTuple):
     connection: BlockingConnection
     errands: list[Errand]
     answer_by: float
-    is_checked: bool
-    """Whether the errands are sent; if not, the server is asked first what it is."""
+    is_sent: bool
+    """If not, the server is asked first what it is."""
 
 
 _ByPlace: TypeAlias = dict[Place, list[Errand]]
@@ -287,7 +184,7 @@ class Courier:
             for attempt in ready:
                 under_way.remove(attempt)
                 answer_by = max(attempt.answer_by, time.monotonic() + LAST)
-                if attempt.is_checked:
+                if attempt.is_sent:
                     self._read(attempt.place, attempt.connection, attempt.errands, answer_by)
                 else:
                     under_way += self._checked(attempt, apart, deadline, answer_by)
@@ -344,7 +241,7 @@ class Courier:
         except OSError as error:
             self._hang_up(place, connection, error)
             return []
-        return [_Attempt(place, connection, apart.pop(place), answer_by, is_checked=False)]
+        return [_Attempt(place, connection, apart.pop(place), answer_by, is_sent=False)]
 
     def _checked(self, attempt: _Attempt, apart: _ByPlace, deadline: float, answer_by: float) -> list[_Attempt]:
         place, connection = attempt.place, attempt.connection
@@ -385,7 +282,7 @@ class Courier:
         except OSError as error:
             self._lost(place, connection, errands, error)
             return []
-        return [_Attempt(place, connection, errands, self._answer_by(deadline), is_checked=True)]
+        return [_Attempt(place, connection, errands, self._answer_by(deadline), is_sent=True)]
 
     def _read(self, place: Place, connection: BlockingConnection, errands: Sequence[Errand], deadline: float) -> None:
         demoted: ServerRefused | None = None
@@ -431,7 +328,3 @@ class Courier:
         if self._connections.get(place) is connection:
             del self._connections[place]
         self._outages.begin(self._servers.endpoint(place).label, reason, was_up=True)
-
-
-def _cause(error: BaseException | None) -> BaseException | str | None:
-    return error.cause if isinstance(error, ServerUnreachable) else error

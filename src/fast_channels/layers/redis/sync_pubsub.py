@@ -9,8 +9,8 @@ from fast_channels.layers.redis.absences import Absences
 from fast_channels.layers.redis.audience import Audience
 from fast_channels.layers.redis.cluster_servers import Topology
 from fast_channels.layers.redis.connection import packed
-from fast_channels.layers.redis.courier import Errand, Repeat
 from fast_channels.layers.redis.envelope import MARK, pack_addressed
+from fast_channels.layers.redis.errands import Errand, Repeat
 from fast_channels.layers.redis.inbox import spot_of, spot_of_group
 from fast_channels.layers.redis.link import Patience
 from fast_channels.layers.redis.sync import RedisSyncLayer

@@ -14,7 +14,6 @@ from fast_channels.layers.redis.audience import Audience
 from fast_channels.layers.redis.batches import Letter, deliver
 from fast_channels.layers.redis.cluster_servers import Topology
 from fast_channels.layers.redis.connection import packed
-from fast_channels.layers.redis.courier import Errand, Repeat
 from fast_channels.layers.redis.destinations import (
     Destination,
     Member,
@@ -22,6 +21,7 @@ from fast_channels.layers.redis.destinations import (
     destination_of,
     inbox_destination,
 )
+from fast_channels.layers.redis.errands import Errand, Repeat
 from fast_channels.layers.redis.foreign import shown
 from fast_channels.layers.redis.group_sending import AudienceLetters, GroupLetters, head_and_context
 from fast_channels.layers.redis.link import Patience
