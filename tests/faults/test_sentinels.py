@@ -14,7 +14,7 @@ from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLaye
 from fast_channels.layers.redis.connection import Connection
 from fast_channels.layers.redis.topology import Endpoint
 from fast_channels.testing.server import NO_SERVER, ServerProcess, find_server_binary
-from tests.faults.queue.ledger import Line
+from tests.faults.queue.failover import Failover
 from tests.faults.queue.scene import Scene, eventually
 from tests.faults.traffic import Traffic
 from tests.support.sentinels import Trio
@@ -33,6 +33,10 @@ BOTH = {"RedisChannelLayer", "RedisPubSubChannelLayer"}
 SENDERS = ("to jobs", "to owned", "to room")
 
 
+ACCEPTED = b"$1\r\n1\r\n"
+"""The answer to a message."""
+
+
 async def ask_nobody(self: Endpoint, connection: Connection) -> None:
     """In the place of `Endpoint.another_master`."""
 
@@ -40,39 +44,28 @@ async def ask_nobody(self: Endpoint, connection: Connection) -> None:
 class Both:
     """The queue and pub/sub under load, on the same Sentinels."""
 
-    def __init__(self, trio: Trio, scene: Scene, traffic: Traffic) -> None:
+    def __init__(self, trio: Trio, failover: Failover, scene: Scene, traffic: Traffic) -> None:
         self.trio = trio
+        self.failover = failover
         self.scene = scene
         self.traffic = traffic
-        self.safe = self.broke = 0.0
-
-    async def replicated(self) -> None:
-        """What was acknowledged until now is on the replica."""
-        self.safe = time.monotonic()
-        await self.trio.replicated()
-
-    def may_be_lost(self, sent: Line) -> bool:
-        """Whether its sender was answered by the old master, perhaps, and the replica had not been told yet."""
-        return sent.at > self.safe and sent.began < self.broke
 
     async def is_back(self, timeout: float = IN_TIME) -> float:
         """Wait until messages arrive everywhere again; the seconds since it broke."""
         heard = self.traffic.heard()
         await eventually(lambda: all(map(self.arrives, SENDERS)), timeout=timeout)
         await eventually(lambda: self.traffic.heard() > heard + 20, timeout=timeout)
-        return time.monotonic() - self.broke
+        return time.monotonic() - self.failover.broke
 
     def arrives(self, sender: str) -> bool:
-        since = {line.number for line in self.scene.ledger.lines("acknowledged") if line.began > self.broke}
+        """Whether something of it did that was sent after the fault, or at all if there was none yet."""
+        broke = self.failover.broke if self.failover.broke < float("inf") else 0.0
+        since = {line.number for line in self.scene.ledger.lines("acknowledged") if line.began > broke}
         return any(line.sender == sender and line.number in since for line in self.scene.ledger.lines("end"))
 
     def broken(self) -> list[str]:
-        """The promises that were broken. A message whose acknowledgement was lost with the master comes again."""
-        verdict = self.scene.judge(destroyed=self.may_be_lost)
-        late = {line.key for line in self.scene.ledger.lines("start") if line.at > self.safe}
-        again = [f"{key} came again" for key in verdict.begun_again if key not in late or key[0] != "jobs"]
-        inverted = [f"{first} came before {second}" for first, second in verdict.inverted]
-        return [*verdict.broken(), *again, *inverted, *self.traffic.broken()]
+        """The promises that were broken."""
+        return [*self.failover.broken(), *self.traffic.broken()]
 
 
 @asynccontextmanager
@@ -81,22 +74,21 @@ async def both(trio: Trio, folder: Path, **options: Any) -> AsyncIterator[Both]:
         scene.work(**options)
         owned = await scene.own("o", "room", layer=scene.layer(**options))
         scene.members = {"room": [owned]}
-        everything = Both(trio, scene, traffic)
+        failover = Failover(scene, loses=options.get("durability") != "replicated")
+        everything = Both(trio, failover, scene, traffic)
         senders = [scene.sender(f"to {to}", **options) for to in ("jobs", "owned", "room")]
         async with senders[0].load("jobs"), senders[1].load(owned), senders[2].load("room", group=True):
             await until(lambda: all(map(everything.arrives, SENDERS)))
             yield everything
-        await scene.all_handled(everything.may_be_lost)
+        await scene.all_handled(failover.may_be_lost)
 
 
 # Killed
 
 
 async def kill_master(everything: Both, timeout: float = IN_TIME) -> float:
-    master = everything.trio.master
-    await everything.replicated()
-    await asyncio.to_thread(master.kill)
-    everything.broke = time.monotonic()
+    trio = everything.trio
+    await everything.failover.kill(trio.replicated(), trio.master.kill)
     return await everything.is_back(timeout)
 
 
@@ -112,8 +104,43 @@ async def test_nothing_that_was_acknowledged_dies_with_the_master_of_a_replicate
     with Trio(replicas=2) as trio:
         async with both(trio, tmp_path, durability="replicated") as everything:
             print(f"back after {await kill_master(everything):.1f} s")
-            everything.safe = everything.broke
-        assert everything.scene.judge().broken() == []
+        assert everything.failover.broken() == []
+
+
+async def die_before_the_sender_is_told(trio: Trio, scene: Scene, *, replica_is_told: bool) -> None:
+    """A master accepts a message, and hands it over to who owns the channel; its sender hears nothing."""
+    owned = await scene.own()
+    old, gate = trio.master, trio.gate_of(trio.master)
+    sender = scene.sender("s", send_timeout=60.0)
+    await sender.send(owned)
+    await scene.all_handled()
+    await trio.replicated()
+    if not replica_is_told:
+        trio.isolate(old)
+    gate.drop_reply(1_000_000, which=lambda reply: reply == ACCEPTED)
+    sending = asyncio.create_task(sender.send(owned))
+    await eventually(lambda: scene.ledger.count("end") == 2)
+    if replica_is_told:
+        await trio.replicated()
+    assert not sending.done()
+    await asyncio.to_thread(old.kill)
+    assert await sending == "acknowledged"
+    await sender.send(owned)
+    await eventually(lambda: (owned, "s", 3) in scene.ledger.keys("end"))
+
+
+async def test_what_neither_its_sender_nor_the_replica_was_told_of_comes_again(tmp_path: Path) -> None:
+    with Trio(apart=True) as trio:
+        async with Scene(trio.host, tmp_path) as scene:
+            await die_before_the_sender_is_told(trio, scene, replica_is_told=False)
+            assert list(scene.judge().doubled.values()) == [2]
+
+
+async def test_what_the_replica_was_told_of_comes_once(tmp_path: Path) -> None:
+    with Trio(apart=True) as trio:
+        async with Scene(trio.host, tmp_path) as scene:
+            await die_before_the_sender_is_told(trio, scene, replica_is_told=True)
+            assert scene.judge().once_in_order() == []
 
 
 # Demoted, and alive

@@ -6,6 +6,7 @@ to anybody. What takes time is the servers' own caution: a master that starts se
 
 import hashlib
 import random
+import re
 import socket
 import subprocess
 import time
@@ -250,6 +251,19 @@ class ClusterOfServers:
         for node in self.nodes:
             if node.running:
                 wait_for(lambda: self._is_sound(node), f"{node} is not sound: {self.state_of(node)}", timeout)  # noqa: B023
+
+    def replicated(self, master: ServerProcess) -> None:
+        """Return when the replicas of a master have all that it has now."""
+        with self.admin(master) as client:
+
+            def offsets() -> list[int]:
+                replication = client.info("replication")
+                return [
+                    int(replica["offset"]) for key, replica in replication.items() if re.fullmatch(r"slave\d+", key)
+                ]
+
+            now = client.info("replication")["master_repl_offset"]
+            wait_for(lambda: (found := offsets()) and min(found) >= now, f"the replicas of {master} are behind")
 
     def _is_sound(self, node: ServerProcess) -> bool:
         if self.state_of(node).get("cluster_state") != "ok":

@@ -93,7 +93,7 @@ class Trio:
         return next(server for server in self.servers if self._port_of(server) == int(port))
 
     def _port_of(self, server: ServerProcess) -> int:
-        return self._gates[self.servers.index(server)].port if self._apart else server.port
+        return self.gate_of(server).port if self._apart else server.port
 
     def redis(self, server: ServerProcess) -> "Redis":
         """A client of a data node, past every proxy."""
@@ -106,13 +106,17 @@ class Trio:
 
     # What happens to them
 
+    def gate_of(self, server: ServerProcess) -> "Gate":
+        """The proxy in front of `server`."""
+        return self._gates[self.servers.index(server)]
+
     def isolate(self, server: ServerProcess) -> None:
         """Cut `server` off from the other servers and the Sentinels; its clients notice nothing."""
-        self._gates[self.servers.index(server)].shut()
+        self.gate_of(server).shut()
 
     def rejoin(self, server: ServerProcess) -> None:
         """Undo it."""
-        self._gates[self.servers.index(server)].reopen()
+        self.gate_of(server).reopen()
 
     async def failed_over(self, since: ServerProcess) -> float:
         """Wait until the Sentinels name another master than `since`; the seconds that it took."""
