@@ -3,11 +3,12 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from fast_channels.exceptions import ServerRefused, ServerUnreachable
+from fast_channels.exceptions import NotAllSent, ServerRefused
 from fast_channels.layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
 from fast_channels.layers.redis.cluster import SLOTS, Cluster, SlotEndpoint, read_map, redirection
 from fast_channels.layers.redis.config import parse_hosts
@@ -17,6 +18,9 @@ from tests.support.clusters import ClusterOfServers
 from tests.support.waiting import PATIENCE
 
 ASKED = ("10.0.0.9", 7000)
+
+EVER = 3600.0
+"""Seconds that a send would wait: a test that waits for it fails."""
 
 
 def a_cluster(*hosts: str) -> Cluster:
@@ -194,16 +198,49 @@ async def test_a_failure_is_not_repeated_at_once() -> None:
     assert asyncio.get_running_loop().time() - began >= 0.3
 
 
-async def test_a_server_that_is_no_cluster_says_so(redis_url: str) -> None:
-    with pytest.raises(ConnectionError, match="cluster support disabled; without cluster=True it will do"):
-        await a_cluster(redis_url).learn()
+KINDS = pytest.mark.parametrize("kind", [RedisChannelLayer, RedisPubSubChannelLayer])
+
+CALLS: dict[str, Callable[[Any], Any]] = {
+    "new_channel": lambda layer: layer.new_channel(),
+    "send": lambda layer: layer.send("jobs", {"type": "x"}),
+    "send_many": lambda layer: layer.send_many([("jobs", {"type": "x"})]),
+    "group_send": lambda layer: layer.group_send("room", {"type": "x"}),
+    "group_add": lambda layer: layer.group_add("room", "jobs"),
+    "receive": lambda layer: layer.receive("jobs"),
+    "inspect": lambda layer: layer.inspect(),
+    "sync.send": lambda layer: asyncio.to_thread(layer.sync.send, "jobs", {"type": "x"}),
+    "sync.group_send": lambda layer: asyncio.to_thread(layer.sync.group_send, "room", {"type": "x"}),
+}
 
 
-@pytest.mark.parametrize("kind", [RedisChannelLayer, RedisPubSubChannelLayer])
-async def test_a_layer_on_a_server_that_is_no_cluster_says_so(redis_url: str, kind: type[RedisChannelLayer]) -> None:
-    async with kind([redis_url], cluster=True, send_timeout=1) as layer:
-        with pytest.raises(ServerUnreachable, match="without cluster=True it will do"):
-            await layer.send("jobs", {"type": "x"})
+@KINDS
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_server_that_is_no_cluster_says_so_at_once(
+    redis_url: str, kind: type[RedisChannelLayer], call: str
+) -> None:
+    async with kind([redis_url], cluster=True, send_timeout=EVER) as layer, asyncio.timeout(PATIENCE):
+        with pytest.raises((ServerRefused, NotAllSent), match="without cluster=True it will do"):
+            await CALLS[call](layer)
+
+
+@KINDS
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_wrong_password_is_said_at_once(
+    cluster: ClusterOfServers, kind: type[RedisChannelLayer], call: str
+) -> None:
+    nodes = [url.replace("//", "//someone:canary@") for url in cluster.urls]
+    async with kind(nodes, cluster=True, send_timeout=EVER) as layer, asyncio.timeout(PATIENCE):
+        with pytest.raises((ServerRefused, NotAllSent), match="refused: WRONGPASS"):
+            await CALLS[call](layer)
+
+
+async def test_a_refusal_that_passes_is_waited_out() -> None:
+    node, other = ("127.0.0.1", 1), ("127.0.0.1", 2)
+    known = a_cluster("redis://127.0.0.1:1")
+    wrong, passing = ServerRefused("a", "WRONGPASS invalid"), ServerRefused("b", "LOADING the dataset")
+    assert isinstance(known.nobody_says({node: wrong, other: wrong}), ServerRefused)
+    assert isinstance(known.nobody_says({node: wrong, other: passing}), ConnectionError)
+    assert isinstance(known.nobody_says({node: wrong, other: TimeoutError()}), ConnectionError)
 
 
 @pytest.fixture
@@ -220,7 +257,7 @@ async def test_a_node_of_no_cluster_knows_nothing(alone: ServerProcess) -> None:
 
 async def test_a_password_that_is_missing_is_told() -> None:
     config: dict[str, str | int] = {"cluster-enabled": "yes", "cluster-port": free_port(), "requirepass": "secret"}
-    with ServerProcess(config) as server, pytest.raises(ConnectionError, match="NOAUTH"):
+    with ServerProcess(config) as server, pytest.raises(ServerRefused, match="NOAUTH"):
         await a_cluster(server.url).learn()
 
 

@@ -13,7 +13,7 @@ from fast_channels.exceptions import ServerRefused
 from fast_channels.layers.redis.certificates import none_of_them
 from fast_channels.layers.redis.config import Server
 from fast_channels.layers.redis.connection import Connection, PushHandler
-from fast_channels.layers.redis.link import forget
+from fast_channels.layers.redis.link import forget, passes_by_itself
 from fast_channels.layers.redis.topology import Endpoint
 
 __all__ = ["FRESH", "Cluster", "Node", "SlotEndpoint", "no_map", "read_map", "redirection"]
@@ -101,6 +101,7 @@ class Cluster:
 
         Raises:
             OSError: none answers; with the reason of each.
+            ServerRefused: all refuse, and not only for now.
         """
         if self.is_fresh:
             return
@@ -144,8 +145,11 @@ class Cluster:
         nodes = list(dict.fromkeys([*self._seeds, *self.nodes, *self._others]))
         return random.sample(nodes, min(ASKED_AT_ONCE, len(nodes)))
 
-    def nobody_says(self, failed: Mapping[Node, BaseException]) -> OSError:
-        """What to say if all that were asked failed."""
+    def nobody_says(self, failed: Mapping[Node, BaseException]) -> OSError | ServerRefused:
+        """What to say if all that were asked failed; that they refuse, if that will not pass by itself."""
+        refusals = [error for error in failed.values() if isinstance(error, ServerRefused)]
+        if len(refusals) == len(failed) and not any(map(passes_by_itself, refusals)):
+            return ServerRefused(self.label, "; ".join(dict.fromkeys(error.answer for error in refusals)))
         return none_of_them(f"no node of the {self.label} says who has which slot", failed)
 
     async def _ask(self, node: Node) -> tuple[list[Range], list[Node]]:

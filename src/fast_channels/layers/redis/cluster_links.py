@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 from hiredis import ReplyError
 
-from fast_channels.exceptions import FastChannelsError, ServerUnreachable
+from fast_channels.exceptions import FastChannelsError, ServerRefused, ServerUnreachable
 from fast_channels.layers.redis.cluster import Cluster, Node, redirection
 from fast_channels.layers.redis.connection import Answer, Connection, Sink, packed
 from fast_channels.layers.redis.link import Link, Patience, forget, reply_of
@@ -264,6 +264,8 @@ class SlotLink:
             await self._cluster.learn()
         except (FastChannelsError, OSError) as error:
             self._trouble = error
+            if isinstance(error, ServerRefused):
+                self._fail_held(error)
 
     def close(self) -> None:
         """Fail what is held: the connections are closed."""
@@ -272,9 +274,12 @@ class SlotLink:
         if self._expiry is not None:
             self._expiry.cancel()
             self._expiry = None
+        self._fail_held(ServerUnreachable(self.label, 0.0, "the layer was closed"))
+
+    def _fail_held(self, error: Exception) -> None:
         held, self._held, self._held_bytes = self._held, [], 0
         for command in held:
-            command.fail(ServerUnreachable(self.label, 0.0, "the layer was closed"))
+            command.fail(error)
 
     def abandon(self) -> None:
         """Let go of everything after the loop was closed under it."""

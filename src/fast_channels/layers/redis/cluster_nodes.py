@@ -74,6 +74,7 @@ class NodeLinks(LinkEvents):
 
         Raises:
             ServerUnreachable: no node says which there are.
+            ServerRefused: all refuse to.
         """
         try:
             await self._cluster.learn()

@@ -51,6 +51,7 @@ class ClusterServers:
 
         Raises:
             ServerUnreachable: no node says which there are.
+            ServerRefused: all refuse to.
         """
         self._nodes.open()
         return await self._nodes.all()

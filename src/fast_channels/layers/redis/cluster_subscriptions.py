@@ -81,6 +81,7 @@ class ClusterSubscriptions:
 
     async def _confirmed(self, address: bytes) -> None:
         """Return when the node that has the slot has confirmed the address, wherever it moves meanwhile."""
+        known = self._trouble
         while address in self._wanted:
             node = self._where.get(address)
             if node is not None and address not in self._misplaced:
@@ -89,6 +90,8 @@ class ClusterSubscriptions:
                     if self._is_confirmed(address):
                         return
                     continue  # it left that node meanwhile
+            elif isinstance(self._trouble, ServerRefused) and self._trouble is not known:
+                raise self._trouble
             await asyncio.sleep(LOOK_AGAIN / 10)  # it is being found out
         if self._closed:
             raise ServerUnreachable(self._cluster.label, 0.0, "the layer was closed")

@@ -17,7 +17,6 @@ from fast_channels.layers.redis.blocking_servers import BlockingServers, Place
 from fast_channels.layers.redis.cluster_links import ASKING
 from fast_channels.layers.redis.connection import packed
 from fast_channels.layers.redis.errands import Errand
-from fast_channels.layers.redis.link import PASSING as PASSING_AT_FIRST
 from fast_channels.layers.redis.link import Patience, backoff
 from fast_channels.layers.redis.outages import Outages
 from fast_channels.layers.redis.topology import REPLICA, is_replica
@@ -132,7 +131,7 @@ class Courier:
                 trouble = self._learn(self._servers.label_of(errand.address), deadline) or trouble
                 place = self._servers.place_of(errand.address)
             if place is None:
-                errand.not_sent(trouble)
+                errand.not_sent(self._servers.label_of(errand.address), trouble)
             else:
                 places.setdefault(place, []).append(errand)
         return places
@@ -222,10 +221,7 @@ class Courier:
         self._outages.begin(label, trouble)
         for errand in errands:
             errand.asking = None
-            if isinstance(error, ServerRefused) and not error.answer.startswith(PASSING_AT_FIRST):
-                errand.fail(label, error)
-            else:
-                errand.not_sent(trouble)
+            errand.not_sent(label, trouble)
 
     # A connection that is kept leads to a master: that is asked every few seconds
 

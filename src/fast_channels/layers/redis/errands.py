@@ -7,6 +7,7 @@ from typing import Any
 from fast_channels.exceptions import OutcomeUnknown, ServerRefused, ServerUnreachable
 from fast_channels.layers.redis.blocking_connection import BlockingConnection
 from fast_channels.layers.redis.blocking_servers import Place
+from fast_channels.layers.redis.link import passes_by_itself
 from fast_channels.layers.redis.outbox import PASSING, PAUSE
 from fast_channels.layers.redis.scripts import is_unknown_script
 
@@ -83,9 +84,11 @@ class Errand:
         if self._repeat is Repeat.NEVER:
             self.error, self.is_done = OutcomeUnknown(label, error), True
 
-    def not_sent(self, error: BaseException) -> None:
-        """There is no server for it."""
+    def not_sent(self, label: str, error: BaseException) -> None:
+        """There is no server for it; one that will refuse the next attempt, too, ends it."""
         self.trouble, self.pause, self._refused = error, None, False
+        if isinstance(error, ServerRefused) and not passes_by_itself(error):
+            self.fail(label, error)
 
     def refused(self, label: str, answer: str) -> bool:
         """The server refused it; False if it will for ever."""

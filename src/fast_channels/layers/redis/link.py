@@ -15,7 +15,7 @@ from fast_channels.exceptions import ServerRefused, ServerUnreachable
 from fast_channels.layers.redis.connection import Answer, Connection, failure_of, packed, unshared
 from fast_channels.layers.redis.topology import REPLICA, Endpoint, is_replica
 
-__all__ = ["Commands", "Link", "LinkEvents", "Patience", "backoff", "forget", "reply_of"]
+__all__ = ["Commands", "Link", "LinkEvents", "Patience", "backoff", "forget", "passes_by_itself", "reply_of"]
 
 logger = logging.getLogger("fast_channels.redis")
 
@@ -342,7 +342,7 @@ class Link:
             logger.log(level, "%s; trying again%s", error, self._purpose)
         else:
             logger.log(level, "%s cannot be reached%s: %s; trying again", self.label, self._purpose, self._trouble)
-        if isinstance(error, ServerRefused) and not _passes_by_itself(error):
+        if isinstance(error, ServerRefused) and not passes_by_itself(error):
             self._fail_waiting(error)
             self._events.on_refused(error)
 
@@ -433,7 +433,8 @@ def backoff(attempt: int, chance: float) -> float:
     return 0.0 if attempt == 0 else (0.2 + 0.8 * chance) * min(2.0, 0.1 * 2.0 ** min(attempt - 1, 10))
 
 
-def _passes_by_itself(error: ServerRefused) -> bool:
+def passes_by_itself(error: ServerRefused) -> bool:
+    """Whether a server that refused a connection, or its greeting, may take the next one."""
     return error.answer.startswith(PASSING)
 
 
