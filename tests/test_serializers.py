@@ -198,6 +198,41 @@ def test_json_carries_a_value_as(value: Any, carried: Any) -> None:
     assert type(found) is type(carried)
 
 
+class SafeText(str):
+    """As that of Django or MarkupSafe: it stays one whatever is done to it."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self
+
+
+class Number(float):
+    """As that of numpy."""
+
+
+class Count(int):
+    """One that counts something."""
+
+
+class Blob(bytes):
+    """Some data."""
+
+
+@pytest.mark.parametrize("format", ["msgpack", "json"])
+def test_a_subclass_of_a_plain_type_is_carried_as_that(format: str) -> None:
+    serializer = registry.get_serializer(format)
+    message = {"type": SafeText("x"), SafeText("key"): [SafeText("<b>")], "half": Number(0.5), "count": Count(2**63)}
+    carried = serializer.deserialize(serializer.serialize(message))
+    assert carried == {"type": "x", "key": ["<b>"], "half": 0.5, "count": 2**63}
+    assert [type(value) for value in carried.values()] == [str, list, float, int]
+
+
+def test_a_subclass_of_bytes_is_carried_as_bytes() -> None:
+    serializer = MsgPackSerializer()
+    assert type(serializer.deserialize(serializer.serialize({"data": Blob(b"x")}))["data"]) is bytes
+
+
 def test_nan_stays_nan_in_msgpack() -> None:
     found = there_and_back(float("nan"))
     assert found != found

@@ -161,11 +161,28 @@ class MissingSerializer(BaseMessageSerializer):
         raise self.exception
 
 
+def _plain(value: Any) -> Any:
+    """What stands for a value that the formats do not know: of a subclass, such as `SafeString`, its base."""
+    for kind, plain in _PLAIN.items():
+        if isinstance(value, kind):
+            return plain(value)
+    raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
+
+
+# Not `str(value)` and the like: a subclass decides what that is, and may return itself.
+_PLAIN: Final[dict[type, Callable[[Any], Any]]] = {
+    str: str.__str__,
+    float: float.__float__,
+    int: int.__index__,
+    bytes: lambda value: bytes(memoryview(value)),
+}
+
+
 class JSONSerializer(BaseMessageSerializer):
     """JSON. Bytes travel as base64 text and come back as text."""
 
     # the functions themselves: a method around them would cost a third of the encoding
-    as_bytes = staticmethod(msgspec.json.Encoder().encode)  # type: ignore[assignment]
+    as_bytes = staticmethod(msgspec.json.Encoder(enc_hook=_plain).encode)  # type: ignore[assignment]
     from_bytes = staticmethod(msgspec.json.Decoder().decode)  # type: ignore[assignment]
 
 
@@ -173,7 +190,7 @@ class MsgPackSerializer(BaseMessageSerializer):
     """MessagePack, the default."""
 
     # the functions themselves: a method around them would cost a third of the encoding
-    as_bytes = staticmethod(msgspec.msgpack.Encoder().encode)  # type: ignore[assignment]
+    as_bytes = staticmethod(msgspec.msgpack.Encoder(enc_hook=_plain).encode)  # type: ignore[assignment]
     from_bytes = staticmethod(msgspec.msgpack.Decoder().decode)  # type: ignore[assignment]
 
 
