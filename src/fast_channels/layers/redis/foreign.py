@@ -3,7 +3,7 @@
 from fast_channels import names
 from fast_channels.exceptions import InvalidNameError
 
-__all__ = ["is_plain", "number", "shown"]
+__all__ = ["is_plain", "number", "on_one_line", "shown"]
 
 LONGEST = 120
 """Characters that are shown of what somebody else wrote."""
@@ -11,9 +11,13 @@ LONGEST = 120
 
 def shown(data: bytes) -> str:
     """`data` on one short line, for people to read."""
-    text = data[: LONGEST + 1].decode("ascii", errors="backslashreplace")
-    text = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+    text = on_one_line(data[: LONGEST + 1].decode("ascii", errors="backslashreplace"))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def on_one_line(text: str) -> str:
+    """`text` with an escape in the place of each character that cannot be printed, or encoded."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def number(data: bytes | None) -> int:

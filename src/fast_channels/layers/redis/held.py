@@ -31,7 +31,7 @@ _deliveries = itertools.count(1)
 class Held:
     """A message of a shared channel that this process holds."""
 
-    __slots__ = ("acknowledged", "deliveries", "id", "message", "number", "payload")
+    __slots__ = ("acknowledged", "deliveries", "id", "is_handed_over", "message", "number", "payload")
 
     def __init__(self, id: bytes, deliveries: int, payload: bytes, message: Any) -> None:
         self.id = id
@@ -43,6 +43,8 @@ class Held:
         """Tells this delivery from all others."""
         self.acknowledged: asyncio.Task[bool] | None = None
         """The acknowledgement, once it is under way; its result is whether the message was still ours."""
+        self.is_handed_over = False
+        """Whether a handler has it, or had it: then it does not expire any more."""
 
     def __repr__(self) -> str:
         return f"<Held {self.id.decode()}, delivery {self.deliveries}>"
@@ -110,7 +112,7 @@ class Holdings:
         delay = min(LONGEST_DELAY, self._wiring.retry_delay * 2 ** min(held.deliveries - 1, 30)) if reason else 0.0
         given = (*keys[:5], keys.dead, keys.reports, keys.marks, restored)
         how = (round(delay * 1000), most, DEAD_LETTERS, reason, error, self._wake_address, restore)
-        result = await run(self._link, GIVE_BACK, given, self.name, held.id, *how)
+        result = await run(self._link, GIVE_BACK, given, self.name, held.id, *how, int(held.is_handed_over))
         self.held.discard(held)
         if result == b"d":
             self._wiring.counters.dead_lettered += 1
@@ -118,6 +120,15 @@ class Holdings:
                 "a message of channel %s is a dead letter after %d deliveries (%s): %s",
                 *(self._channel, held.deliveries, reason, error),
             )
+
+    async def end(self) -> None:
+        """Nothing is held any more, nor will be: nobody need look for who held it.
+
+        Raises:
+            FastChannelsError: the server could not be told; it forgets by itself, in a day.
+        """
+        for key in (self._keys.leases, self._keys.requests):
+            await self._link.call(b"HDEL", key, self.name)
 
     async def _insist(self, act: Act) -> Any:
         """Do it until the server has answered: what is held stays ours, and nothing is lost by waiting."""

@@ -215,6 +215,7 @@ class Hub:
                 begin(shared, shared.keep())
             elif shared.is_unused:
                 del self.shared[channel]
+                begin((shared, "end"), shared.end())
 
     # Life
 

@@ -113,7 +113,7 @@ class RedisLayer(BaseChannelLayer, Generic[Part]):
             self._forget_closed_loops(keep=0)
         for part in tuple(self._parts.values()):
             if part.loop is loop:
-                await part.close()
+                await self._close_part(part)
             elif part.loop.is_running():
                 closing = asyncio.run_coroutine_threadsafe(part.close(), part.loop)
                 await asyncio.wait({asyncio.wrap_future(closing)}, timeout=2)
@@ -122,7 +122,15 @@ class RedisLayer(BaseChannelLayer, Generic[Part]):
     async def _close_loop(self) -> None:
         part = self._parts.get(asyncio.get_running_loop())
         if part is not None:
-            await part.close()
+            await self._close_part(part)
+
+    async def _close_part(self, part: Part) -> None:
+        """Close `part` to the end, also if who waits for that is cancelled: half closed, it cannot be closed again."""
+        closing = self._closing.get(part)
+        if closing is None:
+            closing = self._closing[part] = asyncio.create_task(part.close(), name=f"closing {part!r}")
+            closing.add_done_callback(lambda _: self._closing.pop(part, None))
+        await asyncio.shield(closing)
 
     # Looking
 
@@ -238,6 +246,7 @@ class RedisLayer(BaseChannelLayer, Generic[Part]):
         self.client_prefix = uuid4().hex
         self._parts: dict[asyncio.AbstractEventLoop, Part] = {}
         self._clients: dict[str, Part] = {}
+        self._closing: dict[Part, asyncio.Task[None]] = {}
         self._opened = 0
         self._lock = threading.Lock()
 

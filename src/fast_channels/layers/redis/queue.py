@@ -18,6 +18,7 @@ from fast_channels.layers.redis.audience import Audience
 from fast_channels.layers.redis.config import Hosts
 from fast_channels.layers.redis.destinations import before_payload
 from fast_channels.layers.redis.durability import DURABILITIES
+from fast_channels.layers.redis.foreign import on_one_line
 from fast_channels.layers.redis.graveyard import Graveyard
 from fast_channels.layers.redis.group_sending import AudienceLetters, GroupLetters, GroupSending, head_and_context
 from fast_channels.layers.redis.hub import Hub
@@ -352,7 +353,7 @@ class RedisChannelLayer(RedisLayer[Hub]):
         self._counters.received += 1
         try:
             yield held.message
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             await shared.give_back(held, "max_deliveries", _last_line(error))
             raise
         except GeneratorExit:  # the block was abandoned with its loop: nothing can be awaited, our lease will end
@@ -393,5 +394,8 @@ def _check(group_expiry: float, max_deliveries: int, retry_delay: float, durabil
 
 
 def _last_line(error: BaseException) -> str:
-    """The last line of the traceback of `error`."""
-    return traceback.format_exception_only(error)[-1].strip()[:500]
+    """The last line of the traceback of `error`, without its notes."""
+    told = traceback.TracebackException(type(error), error, None)
+    told.__notes__ = None  # they follow that line
+    *_, line = told.format_exception_only()
+    return on_one_line(line.strip()[:500])[:500]

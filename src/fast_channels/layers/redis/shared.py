@@ -6,6 +6,7 @@ import logging
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from fast_channels.exceptions import ChannelReleased, FastChannelsError, ServerRefused
@@ -112,6 +113,7 @@ class SharedChannel:
         while True:
             held = await self.hold()
             if held.acknowledged is None or await self._is_acknowledged(held):
+                held.is_handed_over = True
                 return held
 
     async def receive(self) -> Held:
@@ -316,6 +318,7 @@ class SharedChannel:
     async def close(self, reason: type[ChannelReleased]) -> None:
         """Tell who waits that it is over, and give back all that is held: nobody keeps its lease from now on."""
         self._end = reason
+        self._subscriptions().unsubscribe(self._wake_address)  # now: who receives here next subscribes anew
         self._tell(reason(self.channel))
         if self._taking is not None:
             await asyncio.wait({self._taking}, timeout=1)
@@ -325,8 +328,16 @@ class SharedChannel:
             self._spare_timer.cancel()
         self._give_back_all()
         await self._finish()
+        if not self._holdings.held and self._link.connection is not None:
+            _ = self._start(self.end())
+            await self._finish()
         self._holdings.held.clear()
-        self._subscriptions().unsubscribe(self._wake_address)
+
+    async def end(self) -> None:
+        """Take it off the server's lists of who receives. If the server cannot be told, it forgets that by itself."""
+        if self._request:
+            with suppress(FastChannelsError):
+                await self._holdings.end()
 
     async def _finish(self) -> None:
         """Wait for the server, if it answers soon."""

@@ -168,8 +168,9 @@ class Shared:
         client: str = "worker",
         letters: int = LETTERS,
         restore: str = "",
+        handed_over: bool = False,
     ) -> str:
-        how = (delay, most, letters, "max_deliveries", "ValueError: a:b", self.wake, restore)
+        how = (delay, most, letters, "max_deliveries", "ValueError: a:b", self.wake, restore, int(handed_over))
         answer: bytes = self.desk.run(GIVE_BACK, self.giving_back(id), client, id, *how)
         return answer.decode()
 

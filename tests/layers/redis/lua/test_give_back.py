@@ -28,6 +28,13 @@ def test_what_was_not_handed_over_does_not_count_as_delivered(jobs: Shared) -> N
     assert jobs.take(2)[2] == (id, 1, b"a")
 
 
+def test_what_a_handler_had_does_not_expire_any_more(jobs: Shared) -> None:
+    id = jobs.take_one(1)
+    sent = str(jobs.state(id)).split(":")[2]
+    assert jobs.give_back(id, most=0, handed_over=True) == "b"
+    assert jobs.state(id) == f"0:0:{sent}"
+
+
 def test_it_keeps_the_time_when_it_came(jobs: Shared) -> None:
     id = jobs.take_one(1)
     sent = str(jobs.state(id)).split(":")[2]

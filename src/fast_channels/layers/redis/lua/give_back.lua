@@ -3,7 +3,8 @@
 -- KEYS: the channel's ready list, payloads, states, delayed, held, dead letters, their reports, marks; where it is noted
 --   that this message was restored
 -- ARGV: client, id, milliseconds to wait, most deliveries (0: this one does not count), most dead letters, reason, error,
---   address of the wake-up, payload to restore a message that was acknowledged and not handed over ('' for none)
+--   address of the wake-up, payload to restore a message that was acknowledged and not handed over ('' for none),
+--   1 if a handler had it: it does not expire any more
 -- Returns b given back, d dead letter, 0 somebody else has it now, or nobody.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -37,6 +38,9 @@ end
 
 if most == 0 then
     deliveries = math.max(0, deliveries - 1)
+end
+if ARGV[10] == '1' then
+    expires = 0
 end
 redis.call('HSET', KEYS[3], id, deliveries .. ':' .. (expires or 0) .. ':' .. (sent or string.format('%d', now)))
 if deliveries == 0 and tonumber(expires or 0) > 0 then -- it expires again, and a full channel looks for it in time
