@@ -41,7 +41,8 @@ class Connection:
     """Runs one consumer for one client.
 
     Order: frames are dispatched in order, and so are the layer's events; between the two, they take turns. A disconnect
-    is dispatched after the frames before it; from the moment it is seen, no event of the layer is.
+    is dispatched after the frames before it; from the moment it is seen, no event of the layer is. Once the consumer
+    has closed the connection, frames that the client had sent before it knew are dropped.
     """
 
     scope_type: ClassVar[str | None] = None
@@ -233,6 +234,11 @@ class Connection:
 
     # Leaving
 
+    def close_with(self, code: int) -> None:
+        """The consumer closes the connection: what the client still says is dropped."""
+        self.close_code = code
+        self.pump.ignore()
+
     @property
     def said_goodbye(self) -> bool:
         """Whether the consumer's `disconnect()` was called, or left out by a handler of its own for the disconnect."""
@@ -318,7 +324,8 @@ class Connection:
         if self.goodbye_type is None:
             return False
         await self.leave()
-        self.expect_goodbye()
+        if self.close_code is None:  # else it is the client's answer, which takes as long as it takes
+            self.expect_goodbye()
         return True
 
     def expect_goodbye(self) -> None:

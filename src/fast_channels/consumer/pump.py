@@ -30,6 +30,7 @@ class FramePump:
     __slots__ = (
         "_failure",
         "_hanging_up",
+        "_ignoring",
         "_room",
         "_stopped",
         "_task",
@@ -50,6 +51,7 @@ class FramePump:
         self._failure: BaseException | None = None
         self._stopped = False
         self._hanging_up = False
+        self._ignoring = False
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -65,11 +67,20 @@ class FramePump:
     def take(self) -> ChannelMessage:
         """The next frame; there must be one."""
         frame = self.frames.pop(0)
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
+        self._make_room()
         if frame is self.goodbye:
             self.goodbye_taken = True
         return frame
+
+    def ignore(self) -> None:
+        """Drop what was read, and will be: all but the disconnect."""
+        self._ignoring = True
+        self.frames[:] = [frame for frame in self.frames if frame is self.goodbye]
+        self._make_room()
+
+    def _make_room(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
 
     def raise_failure(self) -> None:
         """Raise what `receive` raised, if that is how it ended."""
@@ -124,6 +135,8 @@ class FramePump:
                     self._stopped = self._hanging_up = True  # from here on it ends by itself
                     await hang_up()
                     break
+                if self._ignoring:
+                    continue
                 frames.append(message)
                 if self.waiter is not None:
                     self._wake()

@@ -32,7 +32,7 @@ class ClientSend:
     async def __call__(self, message: ChannelMessage) -> None:
         """Send an ASGI event to the server."""
         if self.last is not None and message is not self.last:
-            raise ClientGone("the connection was closed: this process is about to end")
+            raise ClientGone("the connection was closed already")
         try:
             await self._send(message)
         except ClientGone:

@@ -81,7 +81,7 @@ class WebsocketConnection(Connection):
     async def restart(self) -> bool:
         if self.close_code is not None or self.closed_by_client is not None:
             return False
-        self.close_code = SERVICE_RESTART
+        self.close_with(SERVICE_RESTART)
         try:
             if not self.accepted:
                 self.accepted = True
@@ -95,19 +95,24 @@ class WebsocketConnection(Connection):
 
     async def close_for_good(self, closing: Mapping[str, Any]) -> None:
         """Close on behalf of no handler: one that sends something afterwards is told that the client is gone."""
-        self.close_code = closing["code"]
+        self.close_with(closing["code"])
         event = dict(closing)
-        sending = self.consumer.base_send
-        if isinstance(sending, ClientSend):
-            sending.last = event
-        await sending(event)
+        self.closed_for_good(event)
+        await self.consumer.base_send(event)
         await self.leave()
+
+    def closed_for_good(self, last: ChannelMessage | None = None) -> None:
+        """Whoever sends anything but `last` is told that the client is gone: they could not know that it was closed."""
+        sending = self.consumer.base_send
+        if self.close_code is not None and isinstance(sending, ClientSend):
+            sending.last = last or {}
 
     async def survives_without_layer(self, error: Exception) -> bool:
         """Close the connection, if the client may come back: it goes on until the client has answered."""
         code = next((code for kind, code in _MAY_COME_BACK.items() if isinstance(error, kind)), None)
         if code is not None:
             await self.consumer.close(code)
+            self.closed_for_good()
         return code is not None
 
     async def survived(self, message: ChannelMessage) -> None:
@@ -192,15 +197,15 @@ class AsyncWebsocketConsumer(AsyncConsumer):
     async def close(self, code: int | bool | None = None, reason: str | None = None) -> None:
         """Close the connection, before `accept()` refuse it. The default code is 1000.
 
-        The groups are left, and no more events of the layer are handled. The consumer ends when the client has
-        answered.
+        The groups are left, and no more events of the layer are handled, nor what the client had sent before it knew.
+        The consumer ends when the client has answered.
         """
         if code is None or isinstance(code, bool):
             code = NORMAL
         await self.base_send({"type": "websocket.close", "code": code, "reason": reason})
         connection = self._fc_connection
         if connection is not None:
-            connection.close_code = code
+            connection.close_with(code)
             await connection.leave()
             if not connection.accepted:
                 connection.expect_goodbye()  # some test clients never tell whom they refused
@@ -297,6 +302,8 @@ class AsyncWebsocketConsumer(AsyncConsumer):
     async def websocket_close(self, message: ChannelMessage) -> None:
         """Close the connection, as a message of the layer asks."""
         await self.close(message.get("code"), message.get("reason"))
+        if self._fc_connection is not None:
+            self._fc_connection.closed_for_good()
 
     async def _fc_join_groups(self) -> None:
         groups = self._fc_groups()
