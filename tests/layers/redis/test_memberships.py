@@ -171,6 +171,21 @@ async def test_who_cancels_every_task_there_is_ends_no_join(make_groups: MakeGro
     assert groups.members() == {"i:me:1"}
 
 
+async def test_what_is_left_while_every_task_was_cancelled_is_told_if_the_loop_goes_on(make_groups: MakeGroups) -> None:
+    groups = make_groups()
+    of_me = groups.make()
+    await of_me.join("room")
+    for task in asyncio.all_tasks():
+        if "fast-channels" in task.get_name():
+            task.cancel()
+    await until(lambda: not groups.link.is_started)
+    of_me.leave("room")
+    assert not groups.link.is_started, "the loop may be ending"
+    of_me.renew(memberships.RENEW_EVERY)
+    await until(lambda: not groups.members())
+    assert len(of_me) == 0
+
+
 async def test_a_server_that_refuses_is_quoted_and_nothing_is_left_of_the_attempt(make_groups: MakeGroups) -> None:
     groups = make_groups()
     of_me = groups.make_noted()

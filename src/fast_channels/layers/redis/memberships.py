@@ -109,12 +109,18 @@ class GroupMemberships:
                 raise ServerUnreachable(link.label, self._patience.send, link.trouble)
 
     def leave(self, group: str) -> None:
-        """Be no member any more; the server learns it as soon as it can."""
+        """Be no member any more; the server learns it as soon as it can.
+
+        A loop that ends has cancelled what keeps the connection: a new one would outlive it. The lease ends anyway;
+        should the loop go on, `renew` tells the server.
+        """
         state = self._groups.get(group)
-        if state is not None:
-            state.wanted = False
-            if self._settle(group, state) is None:
-                self._drop(group, state)
+        if state is None:
+            return
+        state.wanted = False
+        is_told = state.is_busy or self._is_settled(state) or self._link_to(self._keys.group(group)).is_started
+        if is_told and self._settle(group, state) is None:
+            self._drop(group, state)
 
     def _settle(self, group: str, state: _Group) -> "asyncio.Task[None] | None":
         """Bring the server in line with what is wanted; None if it is."""
@@ -194,13 +200,17 @@ class GroupMemberships:
     def renew(self, seconds: float) -> None:
         """Tell the server as many memberships again as fall into `seconds`, if all are told in `RENEW_EVERY`."""
         if not self._due:
-            self._due = [group for group, state in self._groups.items() if state.wanted]
+            self._due = list(self._groups)
         count = max(1, round(len(self._groups) * seconds / min(RENEW_EVERY, self._lasts / 3000)))
         now, self._due = self._due[:count], self._due[count:]
         for group in now:
             state = self._groups.get(group)
-            if state is not None and state.wanted and not state.is_busy:
+            if state is None or state.is_busy:
+                continue
+            if state.wanted:
                 _ = self._tell_again(group, state, only_renew=self._is_shared)
+            else:
+                self._settle(group, state)
 
     def _tell_again(self, group: str, state: _Group, *, only_renew: bool) -> "asyncio.Task[None]":
         state.work = self._loop.create_task(self._renew(group, state, state.work, only_renew))
