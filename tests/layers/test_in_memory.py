@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import pytest
 
 from fast_channels.exceptions import ChannelFull, ChannelLayerClosed, ForeignChannelError, MailboxOverflow
 from fast_channels.layers import InMemoryChannelLayer, in_memory
-from fast_channels.layers.mailbox import Mailbox
+from fast_channels.layers.mailbox import LOOK_EVERY, Mailbox
 from tests.support.waiting import until
 
 
@@ -144,6 +145,33 @@ async def test_expired_messages_leave_room_for_those_of_a_group(clock: Clock) ->
     await layer.group_send("room", {"n": 9})
     assert layer.channels["jobs"] == [{"n": 9}]
     assert layer.statistics().dropped == {"over_capacity": 1, "expired": 2}
+
+
+@pytest.mark.parametrize("group", [False, True])
+async def test_what_expires_before_an_older_message_leaves_room_too(clock: Clock, group: bool) -> None:
+    layer = InMemoryChannelLayer(expiry=60, capacity=3)
+    await layer.group_add("room", "jobs")
+    await layer.send("jobs", {"n": 0})
+    for number in (1, 2):
+        await layer.send("jobs", {"n": number}, expiry=5)
+    clock.now += 6
+    for _ in range(3):
+        assert layer.channels["jobs"] == [{"n": 0}], "to look at them counts nothing"
+    await (layer.group_send("room", {"n": 3}) if group else layer.send("jobs", {"n": 3}))
+    assert layer.channels["jobs"] == [{"n": 0}, {"n": 3}]
+    assert layer.statistics().dropped == {"expired": 2}
+
+
+async def test_a_full_mailbox_is_not_searched_all_the_time(clock: Clock) -> None:
+    layer = InMemoryChannelLayer(expiry=60, capacity=1000)
+    for number in range(1000):
+        await layer.send("jobs", {"n": number})
+    looks, began = clock.looks, time.monotonic()
+    for _ in range(1000):
+        with pytest.raises(ChannelFull):
+            await layer.send("jobs", {})
+    searches = 1 + (time.monotonic() - began) // LOOK_EVERY
+    assert clock.looks - looks <= 1000 * (2 + searches)
 
 
 # Several receivers, and channels that are forgotten
@@ -352,6 +380,8 @@ async def test_a_group_closes_the_channel_that_falls_behind_if_told_to() -> None
     await layer.group_add("room", channel)
     for number in range(3):
         await layer.group_send("room", {"n": number})
+    with pytest.raises(ChannelFull, match="is full: 2 messages wait"):
+        await layer.send(channel, {"n": 3})
     with pytest.raises(MailboxOverflow):
         await layer.receive(channel)
     assert layer.statistics().dropped == {"over_capacity": 3}

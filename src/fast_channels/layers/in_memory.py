@@ -119,7 +119,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
                     return
                 mailbox = self._open(channel)
             if not mailbox.offer(entry):
-                raise ChannelFull(channel=channel, capacity=mailbox.capacity)
+                raise ChannelFull(channel=channel, capacity=self.get_capacity(channel))
             self._counters.sent += 1
 
     async def receive(self, channel: str) -> dict[str, Any]:

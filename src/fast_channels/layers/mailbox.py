@@ -1,6 +1,7 @@
 """A channel's bounded queue in this process, with what happens when it is full."""
 
 import asyncio
+import time
 from asyncio import AbstractEventLoop, Future, _get_running_loop
 from collections import deque
 from collections.abc import Callable
@@ -15,6 +16,9 @@ from fast_channels.type_defs import OverflowPolicy
 __all__ = ["OVERFLOW_POLICIES", "SKIPPED", "Counters", "Mailbox", "is_worth_a_line"]
 
 OVERFLOW_POLICIES: Final = ("drop_newest", "drop_oldest", "close")
+
+LOOK_EVERY: Final = 0.05
+"""Least seconds between two searches of a full mailbox for what has expired behind something that has not."""
 
 SKIPPED: Final = object()
 """What a decoder returns for an entry that must not be handed over (expired, or no message); it has counted it."""
@@ -86,6 +90,7 @@ class Mailbox(ChannelReader):
         "_end",
         "_entries",
         "_is_stale",
+        "_look_again",
         "_waiters",
         "capacity",
         "channel",
@@ -121,6 +126,7 @@ class Mailbox(ChannelReader):
         self._decode = decode
         self._counters = counters
         self._is_stale = is_stale
+        self._look_again = 0.0  # when all entries may be looked at again, on the monotonic clock
         self._entries: deque[Any] = deque()
         self._waiters: list[Future[None]] = []
         self._end: Callable[[], FastChannelsError] | None = None  # what receivers are told when the last entry is taken
@@ -155,7 +161,7 @@ class Mailbox(ChannelReader):
     def offer(self, entry: Any) -> bool:
         """Queue `entry` if there is room, whatever the policy; False if there is none."""
         entries = self._entries
-        if len(entries) >= self.capacity and not self.drop_stale():
+        if len(entries) >= self.capacity and not self._make_room():
             return False
         entries.append(entry)
         if self._waiters:
@@ -172,7 +178,7 @@ class Mailbox(ChannelReader):
         self._wake()
 
     def _overflow(self, entry: Any) -> bool:
-        if self.drop_stale():
+        if self._make_room():
             return self.put(entry)
         self._counters.drop("over_capacity")
         if self.policy == "drop_oldest":
@@ -265,14 +271,32 @@ class Mailbox(ChannelReader):
                 dropped = True
         return dropped
 
+    def _make_room(self) -> bool:
+        """Drop what is too old, wherever it stands; True if there was any. Not everything is looked at all the time."""
+        if self.drop_stale():
+            return True
+        is_stale, now = self._is_stale, time.monotonic()
+        if is_stale is None or now < self._look_again:
+            return False
+        self._look_again = now + LOOK_EVERY
+        before = len(self._entries)
+        for entry in tuple(self._entries):
+            if is_stale(entry):
+                with suppress(ValueError):  # its receiver, in another thread, was faster, and has counted it
+                    self._entries.remove(entry)
+                    self._decode(entry)
+        return len(self._entries) < before
+
     @property
     def head(self) -> Any:
         """The entry that is taken next, left where it is; None without any."""
         return self._entries[0] if self._entries else None
 
     def peek(self) -> list[Any]:
-        """What is queued, decoded, left where it is."""
-        return [message for entry in tuple(self._entries) if (message := self._decode(entry)) is not SKIPPED]
+        """What is queued and not too old, decoded, left where it is."""
+        is_stale = self._is_stale
+        entries = [entry for entry in tuple(self._entries) if is_stale is None or not is_stale(entry)]
+        return [message for entry in entries if (message := self._decode(entry)) is not SKIPPED]
 
     def clear(self) -> int:
         """Drop what is queued and say how many messages that were."""

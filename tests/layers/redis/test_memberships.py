@@ -183,7 +183,7 @@ async def test_what_is_left_while_every_task_was_cancelled_is_told_if_the_loop_g
     assert not groups.link.is_started, "the loop may be ending"
     of_me.renew(memberships.RENEW_EVERY)
     await until(lambda: not groups.members())
-    assert len(of_me) == 0
+    await until(lambda: len(of_me) == 0)
 
 
 async def test_a_server_that_refuses_is_quoted_and_nothing_is_left_of_the_attempt(make_groups: MakeGroups) -> None:
