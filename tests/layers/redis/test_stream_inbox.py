@@ -10,6 +10,7 @@ from fast_channels.exceptions import ChannelFull, ServerRefused
 from fast_channels.layers.redis import RedisChannelLayer, pulse, stream_inbox
 from fast_channels.layers.redis.keys import InboxKeys, QueueKeys
 from fast_channels.layers.redis.mailroom import pack_head
+from fast_channels.testing.server import ServerProcess
 from tests.layers.redis.conftest import QUIET, MakeQueue
 from tests.support.proxy import Proxy
 from tests.support.waiting import until
@@ -358,3 +359,13 @@ def test_a_loop_that_takes_over_keeps_memberships_leases_and_messages(redis_url:
 
     channel, client = asyncio.run(first())
     asyncio.run(second(channel, client))
+
+
+async def test_what_is_received_makes_room_at_once_on_a_server_that_is_used_for_the_first_time(
+    own_server: ServerProcess,
+) -> None:
+    async with RedisChannelLayer([own_server.url], capacity=1) as layer:
+        channel = await layer.new_channel()
+        for number in range(3):
+            await layer.send(channel, {"n": number})
+            await receives(layer, channel, number)

@@ -102,6 +102,7 @@ class StreamInbox(LinkEvents):
         self._epoch_read = 0  # what was asked for last is of this epoch
         self._is_refused = False  # to read, for now
         self._is_level = False  # nothing stands in the stream behind what was read
+        self._can_report = False  # the server has the script for it
         self._is_announced = False  # to a server that has not answered yet, and may know it already
         self._move_to(host)
 
@@ -206,6 +207,7 @@ class StreamInbox(LinkEvents):
         if not self._attended.done():
             self._attended.set_result(None)
         self._is_level = True
+        self._can_report = False
         self._connection = connection
         self._read_on()
 
@@ -314,11 +316,13 @@ class StreamInbox(LinkEvents):
         def put_back(reply: "asyncio.Future[Any]") -> None:
             if reply.cancelled() or reply.exception() is not None:
                 self._accounts.put_back(gone, changed)  # and told with the next sign of life
-            elif trim:
+                return
+            self._can_report = True
+            if trim:
                 self._trimmed = cursor
 
-        keys = self.keys[:4]
-        self._submit(REPORT.command(keys, arguments), answered)
+        keys = self.keys[:4]  # a first report that had to be sent twice would come behind what is sent next
+        self._submit(REPORT.command(keys, arguments, whole=not self._can_report), answered)
 
     def _submit(self, command: bytes, answered: "Callable[[asyncio.Future[Any]], None]") -> None:
         with suppress(FastChannelsError):  # too much waits for that server: with the next sign of life
