@@ -17,7 +17,7 @@ __all__ = ["OVERFLOW_POLICIES", "SKIPPED", "Counters", "Mailbox", "is_worth_a_li
 
 OVERFLOW_POLICIES: Final = ("drop_newest", "drop_oldest", "close")
 
-LOOK_EVERY: Final = 0.05
+LOOK_EVERY: Final = 1.0
 """Least seconds between two searches of a full mailbox for what has expired behind something that has not."""
 
 SKIPPED: Final = object()
