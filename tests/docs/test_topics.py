@@ -25,7 +25,7 @@ from fast_channels.layers import (
 from fast_channels.layers.mailbox import OVERFLOW_POLICIES
 from fast_channels.layers.redis.keys import InboxKeys, QueueKeys, SharedKeys
 from fast_channels.layers.redis.link import Patience
-from fast_channels.testing.contract.values import VALUES
+from fast_channels.testing.contract.values import VALUES, Markup, Ratio
 from fast_channels.testing.server import ServerProcess
 from tests.docs.pages import ROOT, Page
 from tests.support.servers import KINDS, server_binary
@@ -34,6 +34,10 @@ PROMISES = "docs/topics/promises.md"
 WAY = "docs/topics/way.md"
 
 TYPES: dict[str, tuple[tuple[type, ...], tuple[type, ...]]] = {
+    "a subclass of `str`, `int`, `float` or `bytes`, such as `SafeString` or `numpy.float64`": (
+        (Markup, Ratio),
+        (str, float),
+    ),
     "`None`, `bool`, `int` (up to 64 bits), `float`, `str`, `bytes`": ((type(None), bool, int, float, str, bytes), ()),
     "`bytearray`, `memoryview`": ((bytearray, memoryview), (bytes,)),
     "`list`, `tuple`, `set`, `frozenset`": ((list, tuple, set, frozenset), (list,)),

@@ -187,7 +187,7 @@ TROUBLES: list[tuple[Callable[[ServerProcess, ServerProcess], dict[str, Any]], t
     (wrong_password_of_the_sentinel, ServerUnreachable),
     (wrong_password_behind_the_sentinel, ServerRefused),
     (cluster_unreachable, ServerUnreachable),
-    (wrong_password_of_a_cluster, ServerUnreachable),
+    (wrong_password_of_a_cluster, ServerRefused),
 ]
 
 

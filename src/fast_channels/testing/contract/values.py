@@ -38,6 +38,16 @@ class Colour(enum.Enum):
     RED = "red"
 
 
+class Markup(str):
+    """Text that is marked as safe, as template engines make it."""
+
+    __slots__ = ()
+
+
+class Ratio(float):
+    """A number of a library for numbers."""
+
+
 UTC = dt.UTC
 SUMMER = dt.timezone(dt.timedelta(hours=2))
 
@@ -51,6 +61,8 @@ VALUES: list[tuple[Any, Any]] = [
     ("", ""),
     ("naïve 😀\n\0", "naïve 😀\n\0"),
     (b"\0\xff", b"\0\xff"),
+    (Markup("<b>"), "<b>"),
+    (Ratio(0.5), 0.5),
     (bytearray(b"ab"), b"ab"),
     (memoryview(b"ab"), b"ab"),
     ([], []),
