@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from enum import Enum
+from ssl import SSLError
 from typing import Any
 
 from fast_channels.exceptions import OutcomeUnknown, ServerRefused, ServerUnreachable
@@ -86,7 +87,9 @@ class Errand:
 
     def not_sent(self, label: str, error: BaseException) -> None:
         """There is no server for it; one that will refuse the next attempt, too, ends it."""
-        self.trouble, self.pause, self._refused = error, None, False
+        cut_short = isinstance(error, TimeoutError) and isinstance(self.trouble, SSLError)
+        self.trouble = self.trouble if cut_short else error  # a last attempt says nothing about a certificate
+        self.pause, self._refused = None, False
         if isinstance(error, ServerRefused) and not passes_by_itself(error):
             self.fail(label, error)
 
