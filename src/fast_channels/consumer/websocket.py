@@ -97,11 +97,11 @@ class WebsocketConnection(Connection):
         """Close on behalf of no handler: one that sends something afterwards is told that the client is gone."""
         self.close_with(closing["code"])
         event = dict(closing)
-        self.closed_for_good(event)
+        self.end_sending(event)
         await self.consumer.base_send(event)
         await self.leave()
 
-    def closed_for_good(self, last: ChannelMessage | None = None) -> None:
+    def end_sending(self, last: ChannelMessage | None = None) -> None:
         """Whoever sends anything but `last` is told that the client is gone: they could not know that it was closed."""
         sending = self.consumer.base_send
         if self.close_code is not None and isinstance(sending, ClientSend):
@@ -112,7 +112,7 @@ class WebsocketConnection(Connection):
         code = next((code for kind, code in _MAY_COME_BACK.items() if isinstance(error, kind)), None)
         if code is not None:
             await self.consumer.close(code)
-            self.closed_for_good()
+            self.end_sending()
         return code is not None
 
     async def survived(self, message: ChannelMessage) -> None:
@@ -303,7 +303,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         """Close the connection, as a message of the layer asks."""
         await self.close(message.get("code"), message.get("reason"))
         if self._fc_connection is not None:
-            self._fc_connection.closed_for_good()
+            self._fc_connection.end_sending()
 
     async def _fc_join_groups(self) -> None:
         groups = self._fc_groups()

@@ -265,11 +265,15 @@ class Mailbox(ChannelReader):
         entries, is_stale = self._entries, self._is_stale
         dropped = False
         while is_stale is not None and entries and is_stale(head := entries[0]):
-            with suppress(ValueError):  # its receiver, in another thread, was faster, and has counted it
-                entries.remove(head)
-                self._decode(head)
-                dropped = True
+            dropped |= self._drop_one(head)
         return dropped
+
+    def _drop_one(self, entry: Any) -> bool:
+        with suppress(ValueError):  # its receiver, in another thread, was faster, and has counted it
+            self._entries.remove(entry)
+            self._decode(entry)
+            return True
+        return False
 
     def _make_room(self) -> bool:
         """Drop what is too old, wherever it stands; True if there was any. Not everything is looked at all the time."""
@@ -279,13 +283,8 @@ class Mailbox(ChannelReader):
         if is_stale is None or now < self._look_again:
             return False
         self._look_again = now + LOOK_EVERY
-        before = len(self._entries)
-        for entry in tuple(self._entries):
-            if is_stale(entry):
-                with suppress(ValueError):  # its receiver, in another thread, was faster, and has counted it
-                    self._entries.remove(entry)
-                    self._decode(entry)
-        return len(self._entries) < before
+        dropped = [self._drop_one(entry) for entry in tuple(self._entries) if is_stale(entry)]
+        return any(dropped)
 
     @property
     def head(self) -> Any:
